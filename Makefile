@@ -1,0 +1,60 @@
+# make demo: set up and run the main job.  make test: set up and run the tests.  make check: what CI runs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH := $(shell grep '^torch==' constraints.txt)
+PYTEST_ARGS ?= -n 2 --dist worksteal
+
+.PHONY: demo test check format lint types imports bench test-oldest clean
+
+demo: $(VENV)/.core
+	$(BIN)/gainstage tour
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: format lint types imports test
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format --check src tests benchmarks examples
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests benchmarks examples
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/record.py
+
+# The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
+# only builds there carry CUDA). Needs Python 3.10 as PYTHON.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet torch==2.4.1 'numpy<2.3'
+	.venv-oldest/bin/python -m pip install --quiet -e '.[test]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(PYTEST_ARGS)
+
+# torch first, from the constraints file: any other order lets a dependency pull gigabytes of CUDA libraries.
+$(VENV)/.torch: constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing $(TORCH)"
+	$(PIP) install $(TORCH)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.torch pyproject.toml
+	@echo "installing gainstage[lab]"
+	$(PIP) install -c constraints.txt -e '.[lab]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo "installing gainstage[dev]"
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .venv-oldest build dist .pytest_cache .ruff_cache .hypothesis tour.html

@@ -1,0 +1,308 @@
+"""What a recording is made of: immutable, serialisable records, without torch.
+
+Every number is a plain Python float over *finite* values; what was not finite is counted beside it. A figure
+that does not apply is ``None``. Layers stand in execution order and refer to each other by position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from gainstage.trace import serialization
+
+SCHEMA_VERSION = 1
+
+LayerKind = Literal["linear", "conv", "norm", "activation", "embedding", "attention", "other"]
+
+
+@dataclass(frozen=True)
+class NormRecord:
+    """What a normalization did in this call.
+
+    Attributes:
+        type: ``batch``, ``layer``, ``group``, ``instance`` or ``rms``.
+        uses_batch_statistics: False for batch norm in eval mode, which applies its running averages.
+        values_per_statistic: How many values each mean and variance was taken over (N·H·W for batch norm).
+        eps: The ε added to the variance.
+        affine: Whether it has a scale or shift of its own.
+        scale_rms: Root mean square of γ, or None without one.
+        updates: ``num_batches_tracked``, or None.
+        batch_shift: rms over channels of (batch mean - running mean) / batch std; None without running statistics.
+        batch_scale_ratio: Geometric mean over channels of batch variance / running variance, likewise.
+    """
+
+    type: str
+    uses_batch_statistics: bool
+    values_per_statistic: int
+    eps: float
+    affine: bool
+    scale_rms: float | None = None
+    updates: int | None = None
+    batch_shift: float | None = None
+    batch_scale_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One layer's work in one call: a parameterised map, a norm, an activation, an attention or a sum.
+
+    Attributes:
+        name: Dotted path, unique in the trace: of the parameter's owner for maps (``encoder.0``), of the module
+            for module activations, ``module:op`` for an operation called as a function; ``#2`` marks the
+            second call.
+        kind: The coarse kind of the contract.
+        op: The operation (``linear``, ``conv2d``, ``relu``, ``batch_norm``, ``add``, ``softmax``, ...).
+        module: Dotted path of the module in which it ran; ``""`` is the root.
+        shape: Of the output.
+        inputs: Positions in `Trace.layers` of the layers whose output this one reads, directly or through
+            operations without a record.
+        via: Those operations, if they change values (``max_pool2d``, ``dropout``, ``mul``).
+        parameters: Full paths of the parameters that it reads, the weight first.
+        attributes: Numbers that the operation was called with (``negative_slope``, ``groups``).
+        batch_size: Length of the first dimension, None for a scalar.
+        input_rms: rms of what a parameterised map reads.
+        mean, std, rms, max_abs, zero_fraction: Over all finite values of the output; std is the population's.
+        saturated_fraction: Share of outputs on a plateau (|φ'| < 0.05 of its maximum), for bounded activations.
+        dead_fraction: Share of units (channels) that are zero in every sample and position, for rectifiers.
+        channel_mean_rms, channel_std: rms over channels of the channel's mean; rms of the channels' std.
+        stable_rank: ‖H‖²_F / ‖H‖²_2 of the (samples x features) output, from a bounded projection.
+        similarity: Mean cosine between two samples' outputs, from the same projection.
+        grad_rms, grad_max_abs: Of the loss's gradient with respect to the output.
+        dead_gradient_fraction: Share of units whose gradient is zero in every sample and position.
+        weight_std, weight_rms, weight_mean, bias_rms, weight_grad_rms: Of the parameters as they are now.
+        fan_in, fan_out: Of one output unit, per group and per packed projection.
+        non_finite: How many output values are NaN or infinite.
+        norm: Facts of a normalization, else None.
+    """
+
+    name: str
+    kind: LayerKind
+    op: str
+    module: str
+    shape: tuple[int, ...]
+    inputs: tuple[int, ...] = ()
+    via: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    attributes: dict[str, float] | None = None
+    batch_size: int | None = None
+    input_rms: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    rms: float | None = None
+    max_abs: float | None = None
+    zero_fraction: float | None = None
+    saturated_fraction: float | None = None
+    dead_fraction: float | None = None
+    channel_mean_rms: float | None = None
+    channel_std: float | None = None
+    stable_rank: float | None = None
+    similarity: float | None = None
+    grad_rms: float | None = None
+    grad_max_abs: float | None = None
+    dead_gradient_fraction: float | None = None
+    weight_std: float | None = None
+    weight_rms: float | None = None
+    weight_mean: float | None = None
+    bias_rms: float | None = None
+    weight_grad_rms: float | None = None
+    fan_in: float | None = None
+    fan_out: float | None = None
+    non_finite: int = 0
+    grad_non_finite: int = 0
+    norm: NormRecord | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether every output value and every gradient value was finite."""
+        return self.non_finite == 0 and self.grad_non_finite == 0
+
+    @property
+    def count(self) -> int:
+        """Number of output values."""
+        total = 1
+        for size in self.shape:
+            total *= size
+        return total
+
+    @property
+    def sample_grad_norm(self) -> float | None:
+        """Root mean square over samples of ‖∂L/∂h‖: comparable between layers of different width."""
+        if self.grad_rms is None or not self.batch_size:
+            return None
+        return self.grad_rms * (self.count / self.batch_size) ** 0.5
+
+
+@dataclass(frozen=True)
+class ParameterRecord:
+    """A parameter as it is now.
+
+    Attributes:
+        name: Full dotted path, the first of them if it is shared.
+        equal_units: All rows (output units) hold the same values; None below two dimensions or two rows.
+        grad_rms: None where no gradient arrived.
+        grad_equal_units: All rows of the gradient are equal.
+        used: Whether the forward pass read it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    requires_grad: bool
+    used: bool
+    mean: float
+    std: float
+    rms: float
+    max_abs: float
+    non_finite: int = 0
+    equal_units: bool | None = None
+    grad_rms: float | None = None
+    grad_max_abs: float | None = None
+    grad_equal_units: bool | None = None
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """A tensor of the batch, or of the model's output.
+
+    Attributes:
+        name: Where it stands in the batch (``inputs``, ``inputs[1]``, ``input_ids``).
+        feature_mean_max: Largest |mean| of a feature; features are dimension 1 (channels), or the last of three.
+        feature_std_min, feature_std_max: Over the features that vary.
+        constant_features: How many features have one value throughout.
+        distinct: Number of distinct values for integer tensors, counted up to 1000.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    mean: float | None = None
+    std: float | None = None
+    rms: float | None = None
+    min: float | None = None
+    max: float | None = None
+    non_finite: int = 0
+    features: int | None = None
+    feature_mean_max: float | None = None
+    feature_std_min: float | None = None
+    feature_std_max: float | None = None
+    constant_features: int | None = None
+    distinct: int | None = None
+
+
+@dataclass(frozen=True)
+class LossRecord:
+    """How the loss came about.
+
+    Attributes:
+        name: What was chosen or given (``cross_entropy``, ``model``, ``CrossEntropyLoss``).
+        chosen: True when gainstage chose it because none was given.
+        ops: The loss operations seen, in order (``log_softmax``, ``nll_loss``).
+        input: Position of the layer whose output the loss reads, or None.
+        via: Operations without a record between that layer and the loss.
+    """
+
+    name: str
+    chosen: bool
+    ops: tuple[str, ...] = ()
+    input: int | None = None
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NonFiniteRecord:
+    """The operation that first produced a NaN or an infinity from finite inputs.
+
+    Attributes:
+        op: Its name.
+        module: The module it ran in.
+        phase: ``forward``, ``loss``, ``backward``, ``parameter`` or ``input``.
+        kind: ``nan`` or ``inf``.
+        count: How many values.
+        input_max_abs: Largest magnitude among its inputs, None where it has none.
+        dtype: Of its output.
+    """
+
+    op: str
+    module: str
+    phase: str
+    kind: str
+    count: int
+    input_max_abs: float | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class OptimizerRecord:
+    """The optimizer as handed in: its type, the learning rate of each group, and what it does not hold."""
+
+    type: str
+    learning_rates: tuple[float, ...]
+    weight_decays: tuple[float, ...] = ()
+    missing: tuple[str, ...] = ()
+    foreign: int = 0
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """The losses of a short run on a copy, one a step; it ends early at the first that is not finite."""
+
+    steps: int
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything one forward and backward pass showed.
+
+    Attributes:
+        layers: In execution order.
+        loss: Its value; NaN or infinite if that is what it was.
+        training: The root's mode; ``eval_modules`` are the modules that are in eval mode all the same.
+        skipped: What could not be measured, with the reason, one line each.
+    """
+
+    layers: tuple[LayerRecord, ...]
+    loss: float
+    name: str = ""
+    training: bool = True
+    backward: bool = True
+    parameters: tuple[ParameterRecord, ...] = ()
+    inputs: tuple[TensorRecord, ...] = ()
+    targets: tuple[TensorRecord, ...] = ()
+    outputs: tuple[TensorRecord, ...] = ()
+    loss_record: LossRecord | None = None
+    first_non_finite: NonFiniteRecord | None = None
+    optimizer: OptimizerRecord | None = None
+    trial: TrialRecord | None = None
+    eval_modules: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One flat dict a layer, ready for ``pandas.DataFrame`` or ``polars.DataFrame``."""
+        rows: list[dict[str, object]] = []
+        for layer in self.layers:
+            row: dict[str, object] = asdict(layer)
+            norm = row.pop("norm") or {}
+            row.pop("attributes")
+            row["finite"] = layer.finite
+            for key in ("shape", "inputs", "via", "parameters"):
+                row[key] = list(row[key])  # type: ignore[call-overload]
+            if isinstance(norm, dict):
+                row.update({f"norm_{key}": value for key, value in norm.items()})
+            rows.append(row)
+        return rows
+
+    def to_json(self) -> str:
+        """Lossless JSON; figures that are None are left out."""
+        return serialization.to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Trace:
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: if the text is not a trace, or one of another schema version.
+        """
+        return serialization.from_json(text, cls, SCHEMA_VERSION)
