@@ -1,0 +1,1 @@
+"""What puts rules to work: check, fix, verify."""

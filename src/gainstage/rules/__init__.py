@@ -1,0 +1,1 @@
+"""The rules: a `Trace` in, findings out. `RULES` is the only registry."""
