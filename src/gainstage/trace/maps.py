@@ -1,0 +1,112 @@
+"""Reading a parameterised map's geometry off its arguments: which is the weight, what are its fans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gainstage.numerics.fans import fans
+from gainstage.trace import ops
+from gainstage.trace.ops import OpSpec
+from gainstage.trace.provenance import Origin
+from gainstage.trace.records import LayerKind
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A map as it was called.
+
+    ``signal`` is None for lookups, whose input holds indices. ``plain``: the weight is one whole parameter as it
+    is, not computed from parameters.
+    """
+
+    op: str
+    kind: LayerKind
+    signal: torch.Tensor | None
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    parameters: tuple[str, ...]
+    fan_in: float
+    fan_out: float
+    unit_dim: int
+    plain: bool = False
+    attributes: dict[str, float] = field(default_factory=dict[str, float])
+
+
+OriginOf = Callable[[torch.Tensor], Origin]
+
+
+def owner(parameter: str) -> str:
+    """What a map is called after its weight: the module that owns a ``weight``, else the parameter's own path."""
+    path, _, last = parameter.rpartition(".")
+    return path if last == "weight" else parametrized(parameter) or parameter
+
+
+def parametrized(parameter: str) -> str | None:
+    """The owner of ``layer.parametrizations.weight.original0``; None for other names."""
+    path, found, tail = parameter.partition("parametrizations.")
+    return path.rstrip(".") if found and tail.startswith("weight.") else None
+
+
+def module_path(parameter: str) -> str:
+    """Dotted path of the module that holds the parameter."""
+    path = parametrized(parameter)
+    return parameter.rpartition(".")[0] if path is None else path
+
+
+def geometry(spec: OpSpec, args: tuple[Any, ...], output: torch.Tensor, origin_of: OriginOf) -> Geometry | None:
+    """The map's geometry, or None if neither of its operands comes from parameters alone (a product of two
+    signals is no layer)."""
+    if spec.name == "rnn":
+        return _recurrent(args, output, origin_of)
+    assert spec.weight is not None
+    signal, weight = args[spec.argument], args[spec.weight]
+    swapped = not origin_of(weight).parameters and spec.kind == "linear" and bool(origin_of(signal).parameters)
+    if swapped:
+        signal, weight = weight, signal
+    origin = origin_of(weight)
+    if not origin.parameters or origin.data or (spec.kind != "embedding" and not origin_of(signal).data):
+        return None
+    bias = args[spec.bias] if spec.bias is not None and len(args) > spec.bias else None
+    has_bias = isinstance(bias, torch.Tensor) and bool(origin_of(bias).parameters)
+    parameters = (*origin.parameters, *(origin_of(bias).parameters if has_bias and bias is not None else ()))
+    op, (fan_in, fan_out), attributes = _fans(spec, args, weight, swapped=swapped)
+    return Geometry(
+        op=op, kind=spec.kind, signal=None if spec.kind == "embedding" else signal, weight=weight,
+        bias=bias if has_bias else None, parameters=parameters, fan_in=fan_in, fan_out=fan_out,
+        unit_dim=1 if spec.kind == "conv" else -1, attributes=attributes, plain=origin.plain,
+    )  # fmt: skip
+
+
+def _fans(
+    spec: OpSpec, args: tuple[Any, ...], weight: torch.Tensor, *, swapped: bool
+) -> tuple[str, tuple[float, float], dict[str, float]]:
+    if spec.kind == "conv":
+        stride, transposed, groups = ops.convolution_geometry(args)
+        result = fans(tuple(weight.shape), groups=groups, transposed=transposed, stride=stride)
+        name = f"conv{'_transpose' if transposed else ''}{weight.ndim - 2}d"
+        return name, (result.fan_in, result.fan_out), {"groups": float(groups)}
+    if spec.kind == "embedding":
+        # A lookup reads one row: its output has the variance of the table itself.
+        return spec.name, (1.0, float(weight.shape[-1])), {}
+    rows, columns = (weight.shape[-2], weight.shape[-1]) if weight.ndim > 1 else (weight.shape[0], 1)
+    # `linear` and `mv` hold (out, in); the matrix products of linear layers hold the transpose, (in, out).
+    out_first = spec.name == "linear" and spec.weight == 1 and spec.bias == 2
+    if out_first or swapped or spec.weight == 0:
+        rows, columns = columns, rows
+    return spec.name, (float(rows), float(columns)), {}
+
+
+def _recurrent(args: tuple[Any, ...], output: torch.Tensor, origin_of: OriginOf) -> Geometry | None:
+    signal, weights = args[0], [arg for arg in args[1:5] if isinstance(arg, torch.Tensor)]
+    names = [name for weight in weights for name in origin_of(weight).parameters]
+    if not names:
+        return None
+    first = weights[0]
+    return Geometry(
+        op="rnn", kind="other", signal=signal, weight=first, bias=None, parameters=tuple(names),
+        fan_in=float(first.shape[-1]), fan_out=float(first.shape[0]), unit_dim=-1,
+    )  # fmt: skip

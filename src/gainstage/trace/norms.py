@@ -1,0 +1,93 @@
+"""Reading the facts of a normalization off its arguments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch._ops import OpOverload
+
+from gainstage.trace.reductions import accumulator_dtype, real_view
+
+Call = dict[str, Any]
+Running = tuple[torch.Tensor, torch.Tensor]
+
+
+def call(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    """The arguments by the names of the operation's schema."""
+    named = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)}
+    return {**named, **kwargs, "op": func.overloadpacket.__name__}
+
+
+def running_statistics(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Running | None:
+    """Copies of the running mean and variance from before the call, which may update them."""
+    named = call(func, args, kwargs)
+    mean, var = named.get("running_mean"), named.get("running_var")
+    return (mean.clone(), var.clone()) if isinstance(mean, torch.Tensor) and isinstance(var, torch.Tensor) else None
+
+
+def facts(op: str, named: Call, module: nn.Module | None, batch_size: int | None) -> dict[str, object]:
+    """The fields of `NormRecord` that are known without reducing a tensor."""
+    source: torch.Tensor = named["input"]
+    kind = {"batch_norm": "batch", "layer_norm": "layer", "group_norm": "group", "rms_norm": "rms"}[op]
+    if kind == "batch" and (isinstance(module, nn.modules.instancenorm._InstanceNorm) or _reshaped(source, batch_size)):
+        kind = "instance"
+    statistics = uses_batch_statistics(named)
+    tracked = getattr(module, "num_batches_tracked", None) if kind == "batch" else None
+    updates = int(tracked) if isinstance(tracked, torch.Tensor) and tracked.numel() == 1 else None
+    if updates is not None and statistics and getattr(module, "training", False):
+        updates -= 1  # this very call has counted itself
+    return {
+        "type": kind,
+        "uses_batch_statistics": statistics,
+        "values_per_statistic": _values(kind, named),
+        "eps": float(named.get("eps", named.get("epsilon", 0.0)) or 0.0),
+        "affine": isinstance(named.get("weight"), torch.Tensor),
+        "updates": updates,
+    }
+
+
+def _reshaped(source: torch.Tensor, batch_size: int | None) -> bool:
+    # aten runs instance norm as a batch norm of one sample with N·C channels.
+    return source.shape[0] == 1 and batch_size is not None and batch_size > 1 and source.ndim > 2
+
+
+def uses_batch_statistics(named: Call) -> bool:
+    """False for a batch norm that applies its running averages."""
+    if "no_training" in named["op"] or "no_update" in named["op"]:
+        return False
+    return bool(named.get("training", True))
+
+
+def _values(kind: str, named: Call) -> int:
+    source: torch.Tensor = named["input"]
+    if kind in ("layer", "rms"):
+        return math.prod(int(size) for size in named["normalized_shape"])
+    if kind == "group":
+        return int(named["C"]) * int(named["HxW"]) // int(named["group"])
+    return source.numel() // max(1, source.shape[1])
+
+
+def against_running(named: Call, before: Running | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """How far the batch's statistics are from the running ones.
+
+    Returns:
+        rms over channels of (batch mean - running mean) / batch std, and the geometric mean over channels of
+        batch variance / running variance; None without running statistics or with one value a channel.
+    """
+    if before is None:
+        return None
+    source = real_view(named["input"])
+    dims = [dim for dim in range(source.ndim) if dim != 1]
+    if source.numel() // max(1, source.shape[1]) < 2:
+        return None
+    # float64 within torch's own reduction; the copy is of one tensor and gone at once.
+    var, mean = torch.var_mean(source.float() if source.dtype != torch.float64 else source, dims, correction=0)
+    dtype = accumulator_dtype(source)
+    running_mean, running_var = (tensor.to(dtype) for tensor in before)
+    var, mean = var.to(dtype).clamp_min(1e-30), mean.to(dtype)
+    shift = ((mean - running_mean) ** 2 / var).mean().sqrt()
+    return shift, (var / running_var.clamp_min(1e-30)).log().mean().exp()

@@ -1,0 +1,112 @@
+"""Leaving a model bit for bit as it was, whatever running it does to it.
+
+Buffers are swapped for clones while the model runs, so the originals are never written to. Parameters and the
+batch are copied only at the moment an operation is about to write to them (`WriteGuard`). Attributes of modules
+that running re-binds or fills (caches, counters) are put back from shallow copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+_CONTAINERS = (dict, list, set)
+
+
+class WriteGuard:
+    """Copies a guarded tensor's storage before the first write to it, and writes it back afterwards."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._guarded: dict[int, torch.Tensor] = {}
+        self._saved: dict[int, torch.Tensor] = {}
+        for tensor in tensors:
+            key = storage_key(tensor)
+            if key is not None:
+                self._guarded[key] = tensor
+
+    def before_write(self, tensor: torch.Tensor) -> None:
+        """To be called before an operation writes to ``tensor``."""
+        key = storage_key(tensor)
+        if key is None or key not in self._guarded or key in self._saved:
+            return
+        with torch.no_grad():
+            self._saved[key] = _whole_storage(self._guarded[key]).clone()
+
+    def restore(self) -> None:
+        """Writes back what was saved."""
+        with torch.no_grad():
+            for key, saved in self._saved.items():
+                _whole_storage(self._guarded[key]).copy_(saved)
+        self._saved.clear()
+
+
+def storage_key(tensor: torch.Tensor) -> int | None:
+    """What identifies the memory that a tensor and all its views share; None where it has none."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):  # sparse tensors and wrapper subclasses have no storage
+        return None
+
+
+def _whole_storage(tensor: torch.Tensor) -> torch.Tensor:
+    flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return flat.set_(tensor.untyped_storage(), 0, (tensor.untyped_storage().nbytes() // tensor.element_size(),))
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Restores modes, flags, buffers, hooks and attributes of every module on leaving, also after an exception."""
+    modules = list(model.modules())
+    attributes = [(module, _snapshot(vars(module))) for module in modules]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        _swap_buffers(modules)
+        yield
+    finally:
+        for module, snapshot in attributes:
+            _restore(vars(module), snapshot)
+        for parameter, requires_grad in flags:
+            if parameter.requires_grad is not requires_grad:
+                parameter.requires_grad_(requires_grad)
+
+
+def _swap_buffers(modules: list[nn.Module]) -> None:
+    clones: dict[int, torch.Tensor] = {}
+    for module in modules:
+        buffers = vars(module).get("_buffers") or {}
+        for name, buffer in buffers.items():
+            if buffer is not None:
+                clones.setdefault(id(buffer), buffer.detach().clone())
+                buffers[name] = clones[id(buffer)]
+
+
+Snapshot = dict[str, tuple[Any, Any]]
+
+
+def _snapshot(attributes: dict[str, Any]) -> Snapshot:
+    """Each attribute with a copy of its contents where it is a plain container (``_buffers`` among them)."""
+    return {
+        key: (value, value.copy() if isinstance(value, _CONTAINERS) else None) for key, value in attributes.items()
+    }
+
+
+def _restore(attributes: dict[str, Any], snapshot: Snapshot) -> None:
+    for key in [key for key in attributes if key not in snapshot]:
+        del attributes[key]
+    for key, (value, contents) in snapshot.items():
+        attributes[key] = value
+        if contents is None:
+            continue
+        if isinstance(value, list):
+            value[:] = contents
+        elif value != contents if isinstance(value, set) else not _same_entries(value, contents):
+            value.clear()
+            value.update(contents)
+
+
+def _same_entries(left: dict[Any, Any], right: dict[Any, Any]) -> bool:
+    return len(left) == len(right) and all(key in left and left[key] is item for key, item in right.items())

@@ -1,0 +1,85 @@
+"""Where a tensor's values come from: which layers, or which parameters, through which operations.
+
+Keyed by the storage that a tensor and its views share, so that views, in-place operations and slices keep
+their origin. Every operation on a tensor is seen by the dispatch mode, hence a storage that is freed and used
+again has been given its new origin before anyone asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from gainstage.trace.preserve import storage_key
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The origin of a tensor.
+
+    Attributes:
+        data: Whether it depends on the batch.
+        layers: Positions of the layers whose outputs it is made of.
+        via: Operations since then that changed values and have no record of their own.
+        parameters: If it does not depend on the batch: the parameters that it is computed from.
+        noise: Whether it is freshly drawn random numbers.
+        plain: Whether it is a parameter itself, or a view of it.
+    """
+
+    data: bool = False
+    layers: tuple[int, ...] = ()
+    via: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    noise: bool = False
+    plain: bool = False
+
+
+NOTHING = Origin()
+
+
+def merged(origins: Iterable[Origin], op: str | None = None) -> Origin:
+    """The origin of what an operation makes of tensors with these origins.
+
+    Args:
+        origins: Of its inputs.
+        op: The operation's name if it changes values, None for views and copies.
+    """
+    origins = list(origins)
+    data = [origin for origin in origins if origin.data]
+    if not data and op is None and len(origins) == 1:
+        return origins[0]
+    if not data:
+        names = dict.fromkeys(name for origin in origins for name in origin.parameters)
+        return Origin(parameters=tuple(names), noise=any(origin.noise for origin in origins))
+    if op is None and len(data) == 1:
+        return data[0]
+    layers = dict.fromkeys(layer for origin in data for layer in origin.layers)
+    via = dict.fromkeys(name for origin in data for name in origin.via)
+    return Origin(data=True, layers=tuple(layers), via=(*via, *((op,) if op is not None and op not in via else ())))
+
+
+class Provenance:
+    """The origin of every tensor that is alive."""
+
+    def __init__(self, model: nn.Module, inputs: Iterable[torch.Tensor]) -> None:
+        self._origins: dict[int, Origin] = {}
+        for name, parameter in model.named_parameters():
+            self.assign(parameter, Origin(parameters=(name,), plain=True))
+        for tensor in inputs:
+            self.assign(tensor, Origin(data=True))
+
+    def of(self, tensor: torch.Tensor) -> Origin:
+        """The tensor's origin; that of nothing if it was never seen."""
+        return self._origins.get(_key(tensor), NOTHING)
+
+    def assign(self, tensor: torch.Tensor, origin: Origin) -> None:
+        """Sets the origin of the tensor and of all that shares its storage."""
+        self._origins[_key(tensor)] = origin
+
+
+def _key(tensor: torch.Tensor) -> int:
+    key = storage_key(tensor)
+    return id(tensor) if key is None else key

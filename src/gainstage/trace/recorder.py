@@ -1,0 +1,234 @@
+"""`record`: one forward and one backward pass, watched; the model is left bit for bit as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from gainstage.errors import GainstageError, SubjectError
+from gainstage.seeding import preserved_rng
+from gainstage.trace import call
+from gainstage.trace.mode import MAX_CALLS, RecordingMode
+from gainstage.trace.names import ModuleStack
+from gainstage.trace.preserve import WriteGuard, preserved
+from gainstage.trace.provenance import Provenance
+from gainstage.trace.records import (
+    LayerRecord,
+    LossRecord,
+    NonFiniteRecord,
+    OptimizerRecord,
+    ParameterRecord,
+    Trace,
+)
+from gainstage.trace.subject import Subject, as_subject
+from gainstage.trace.tensors import parameter_records, tensor_record
+
+
+def record(
+    subject_or_model: Subject | nn.Module, batches: Any = None, loss: Any = None, *, backward: bool = True
+) -> Trace:
+    """Measures one forward and backward pass on the first batch.
+
+    The model, its buffers, modes, gradients and hooks, the optimizer, the batch and every random generator are
+    afterwards as they were, bit for bit, also when it raises. Statistics are reduced while the tensors pass;
+    none is kept. The pass is run twice if anything was not finite, to name the operation that produced it.
+
+    Args:
+        subject_or_model: A `Subject`, or a module, then with ``batches``.
+        batches, loss: As in `Subject`.
+        backward: Also measure gradients.
+
+    Returns:
+        The trace; its layers are in execution order.
+
+    Raises:
+        SubjectError: if the batch does not fit the model, or no scalar loss comes out.
+
+    Example:
+        >>> import torch, gainstage as gs
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        >>> trace = gs.record(model, (torch.randn(16, 4), torch.randint(3, (16,))))
+        >>> [(layer.name, layer.kind) for layer in trace.layers]
+        [('0', 'linear'), ('1', 'activation'), ('2', 'linear')]
+    """
+    subject = as_subject(subject_or_model, batches, loss)
+    with preserved_rng():
+        batch = subject.batches.first()
+    trace = _recorded(subject, batch, careful=False, backward=backward)
+    if not _all_finite(trace):
+        trace = _recorded(subject, batch, careful=True, backward=backward)
+    return trace
+
+
+def _all_finite(trace: Trace) -> bool:
+    tensors = (*trace.inputs, *trace.parameters, *trace.outputs)
+    return (
+        all(layer.finite for layer in trace.layers)
+        and all(tensor.non_finite == 0 for tensor in tensors)
+        and abs(trace.loss) < float("inf")
+    )
+
+
+@dataclass
+class _Run:
+    """What one watched pass left behind."""
+
+    mode: RecordingMode
+    outputs: Any
+    loss: float
+    loss_name: str
+    loss_chosen: bool
+    gradients: dict[str, torch.Tensor | None]
+
+
+def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) -> Trace:
+    model = subject.model
+    batch = call.to_device(batch, model)
+    held = [tensor for _, tensor in call.tensors_of(batch)]
+    guard = WriteGuard([*model.parameters(), *held])
+    batch_size = next((tensor.shape[0] for tensor in held if tensor.ndim), None)
+    stack = ModuleStack(model)
+    with ExitStack() as scope:
+        scope.callback(guard.restore)
+        scope.enter_context(preserved_rng())
+        scope.enter_context(preserved(model))
+        scope.enter_context(torch.enable_grad() if backward else torch.no_grad())
+        scope.enter_context(stack.following())
+        mode = RecordingMode(
+            stack, Provenance(model, held), guard, batch_size, careful=careful, backward=backward
+        )
+        run = _run(subject, batch, mode, backward=backward)
+        return _assembled(subject, batch, run, batch_size, backward=backward)
+
+
+def _run(subject: Subject, batch: Any, mode: RecordingMode, *, backward: bool) -> _Run:
+    with mode:
+        outputs, value, name, chosen = _forward(subject, batch, mode)
+        loss = call.scalar_loss(value, name if name == "forward" else "loss")
+        mode.hook_awaiting()
+    mode.in_backward = True
+    # The hooks are set: only the search for the first non-finite value has to see the backward pass as well.
+    with mode if mode.careful else nullcontext():
+        gradients = _gradients(subject.model, loss, mode) if backward else {}
+    return _Run(mode, outputs, float(loss.detach()), name, chosen, gradients)
+
+
+def _forward(subject: Subject, batch: Any, mode: RecordingMode) -> tuple[Any, Any, str, bool]:
+    """Outputs, loss, the loss's name, and whether gainstage chose it."""
+    model = subject.model
+    with _explained("the model must accept the batch", mode):
+        if subject.forward is not None:
+            return None, subject.forward(model, batch), "forward", False
+        unpacked = call.unpack(batch)
+        outputs = model(*unpacked.args, **unpacked.kwargs)
+    name, chosen, compute = call.choose_loss(subject, outputs, unpacked.targets)
+    with _explained("the loss must accept the model's output and the targets", mode):
+        return outputs, compute(), name, chosen
+
+
+def _gradients(model: nn.Module, loss: torch.Tensor, mode: RecordingMode) -> dict[str, torch.Tensor | None]:
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not loss.requires_grad or not named:
+        return {}
+    with _explained("the loss must be differentiable", mode):
+        # `autograd.grad` leaves .grad alone and runs no optimizer or all-reduce that hangs on its accumulation.
+        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    return dict(zip(named, found, strict=True))
+
+
+@contextmanager
+def _explained(constraint: str, mode: RecordingMode) -> Iterator[None]:
+    """Turns an exception of the user's model or loss into one line that says where it happened."""
+    try:
+        yield
+    except GainstageError:
+        raise
+    except Exception as error:
+        op, path, shapes = mode.last
+        where = f"operation {op} on shapes {', '.join(map(str, shapes)) or '()'} in module {path or '(root)'!r}"
+        detail = " ".join(str(error).split())
+        raise SubjectError(
+            f"record: {constraint}, got {type(error).__name__}: {detail} (after {where}). "
+            "Check that this batch trains the model outside of gainstage."
+        ) from error
+
+
+def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, *, backward: bool) -> Trace:
+    model, mode = subject.model, run.mode
+    parameters = parameter_records(model, run.gradients, mode.used)
+    inputs, targets = _batch_records(subject, batch)
+    outputs = tuple(tensor_record("outputs" + place, tensor) for place, tensor in call.tensors_of(run.outputs))
+    origin = mode.loss_origin
+    layers = _layers(mode, batch_size, {parameter.name: parameter for parameter in parameters})
+    return Trace(
+        layers=layers, loss=run.loss, name=subject.name, training=model.training, backward=backward,
+        parameters=parameters, inputs=inputs, targets=targets, outputs=outputs,
+        loss_record=LossRecord(
+            run.loss_name, run.loss_chosen, tuple(mode.loss_ops),
+            None if origin is None or not origin.layers else origin.layers[-1], () if origin is None else origin.via,
+        ),
+        first_non_finite=_first_non_finite(mode, parameters, inputs),
+        optimizer=None if subject.optimizer is None else _optimizer_record(subject.optimizer, model),
+        eval_modules=tuple(path for path, module in model.named_modules() if not module.training),
+        skipped=tuple(f"{name}: only its first {MAX_CALLS} calls are recorded" for name in sorted(mode.capped)),
+    )  # fmt: skip
+
+
+def _layers(
+    mode: RecordingMode, batch_size: int | None, parameters: dict[str, ParameterRecord]
+) -> tuple[LayerRecord, ...]:
+    rms_of: dict[int, float | None] = {}
+    layers: list[LayerRecord] = []
+    for draft in mode.drafts:
+        layer = draft.record(batch_size, rms_of, parameters)
+        rms_of[draft.position] = layer.rms
+        layers.append(layer)
+    return tuple(layers)
+
+
+def _batch_records(subject: Subject, batch: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    if subject.forward is not None:
+        return tuple(tensor_record("batch" + place, tensor) for place, tensor in call.tensors_of(batch)), ()
+    unpacked = call.unpack(batch)
+    named = {key: value for key, value in unpacked.kwargs.items() if key != "labels"}
+    sources = [("inputs", unpacked.args[0] if len(unpacked.args) == 1 else unpacked.args)] if unpacked.args else []
+    sources += list(named.items())
+    inputs = tuple(tensor_record(name + place, t) for name, value in sources for place, t in call.tensors_of(value))
+    targets = tuple(tensor_record("targets" + place, t) for place, t in call.tensors_of(unpacked.targets))
+    return inputs, targets
+
+
+def _first_non_finite(
+    mode: RecordingMode, parameters: tuple[ParameterRecord, ...], inputs: tuple[Any, ...]
+) -> NonFiniteRecord | None:
+    for tensor in inputs:
+        if tensor.non_finite:
+            return NonFiniteRecord(tensor.name, "", "input", "nan", tensor.non_finite, None, tensor.dtype)
+    for parameter in parameters:
+        if parameter.non_finite:
+            module = parameter.name.rpartition(".")[0]
+            return NonFiniteRecord(parameter.name, module, "parameter", "nan", parameter.non_finite, None, parameter.dtype)
+    found = mode.first_non_finite
+    if found is None or found.phase != "backward":
+        return found
+    # Gradients arrive from the loss backwards: the earliest layer that is still finite stands before the fault.
+    faulty = [draft for draft in mode.drafts if draft.gradient is not None and int(draft.gradient.non_finite)]
+    return replace(found, module=faulty[-1].module) if faulty else found
+
+
+def _optimizer_record(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerRecord:
+    own = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    everything = {id(parameter) for parameter in model.parameters()}
+    held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    return OptimizerRecord(
+        type(optimizer).__name__,
+        tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups),
+        tuple(float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups),
+        tuple(name for key, name in own.items() if key not in set(held)),
+        sum(key not in everything for key in held),
+    )
