@@ -1,0 +1,138 @@
+"""What a claim is made of: its text, its numbers, how it is measured, judged and shown. Without torch.
+
+All of this is fixed before a run, and `fingerprint` of it stands in every verdict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.abc
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from gainstage.lab import judge as judges
+from gainstage.lab.judge import Judgement, Outcome, Row
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    Figure = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
+
+Group = Literal["initialization", "normalization", "how-it-helps", "depth", "numbers"]
+PRESETS = ("quick", "full")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The numbers of a claim at one preset; a claim adds its own fields.
+
+    Attributes:
+        seeds: How many the verdict must rest on; fewer make it inconclusive.
+    """
+
+    seeds: int
+
+
+D = TypeVar("D", bound=Design)
+Rows = Sequence[Row]
+Measure = Callable[[D, int], Rows]
+Judge = Callable[[Rows, D], Judgement]
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A function named by its home and imported when it is first called, so that listing needs no torch."""
+
+    home: str
+    name: str
+
+    def __call__(self, design: Any, seed: int) -> Rows:
+        """What the function returns."""
+        return getattr(importlib.import_module(self.home), self.name)(design, seed)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What was measured, on what and over which range; a verdict says nothing beyond it."""
+
+    architecture: str
+    data: str
+    range: str
+
+
+@dataclass(frozen=True)
+class Control(Generic[D]):
+    """A variation in which the effect must vanish or turn round.
+
+    Attributes:
+        statement: What must be seen, one sentence; if ``judge`` does not find it supported, it failed.
+    """
+
+    statement: str
+    measure: Measure[D]
+    judge: Judge[D]
+
+
+@dataclass(frozen=True, eq=False)
+class Claim(Generic[D]):
+    """One statement of the literature, and the experiment that tests it.
+
+    Attributes:
+        id: As the user types it (``he-variance``).
+        statement: What is claimed, in plain words with its formula.
+        source: Who says so, and whether the source itself was read.
+        prediction: What was expected before the run, and from whom.
+        predicted: The outcome that this means; a claim may be predicted to be refuted.
+        caveats: What a reader must know before using the verdict.
+        designs: Preset to numbers; a preset that is missing cannot be run.
+        measure: Rows of plain figures for one seed, from generators of its own.
+        judge: Pure function of those rows.
+        figure: The rows (the control's too, ``part`` tells them apart) as a chart.
+        absent: Why a preset is missing, by preset.
+    """
+
+    id: str
+    group: Group
+    statement: str
+    source: str
+    prediction: str
+    scope: Scope
+    designs: Mapping[str, D]
+    measure: Measure[D]
+    judge: Judge[D]
+    control: Control[D]
+    figure: Callable[[Rows], Figure]
+    predicted: Outcome = "supported"
+    caveats: tuple[str, ...] = ()
+    absent: Mapping[str, str] | None = None
+
+
+def fingerprint(claim: Claim[D], design: D) -> str:
+    """Hash of everything that decides a verdict: the design's numbers and the source of all that uses them.
+
+    Returns:
+        Sixteen hexadecimal digits; they change when a number, the measurement, a judge or the control does.
+    """
+    functions = (claim.measure, claim.judge, claim.control.measure, claim.control.judge)
+    homes = {f.home if isinstance(f, Deferred) else f.__module__ for f in functions} | {judges.__name__}
+    digest = hashlib.sha256(json.dumps(asdict(design), sort_keys=True).encode())
+    for home in sorted(homes):
+        digest.update(_source(home).encode())
+    return digest.hexdigest()[:16]
+
+
+def _source(home: str) -> str:
+    """The module's text; one that is not loaded is not imported for it, since that would load torch."""
+    if home in sys.modules:
+        return inspect.getsource(sys.modules[home])
+    spec = importlib.util.find_spec(home)
+    loader = spec.loader if spec else None
+    text = loader.get_source(home) if isinstance(loader, importlib.abc.InspectLoader) else None
+    if text is None:
+        raise RuntimeError(f"lab: the source text of {home} must be readable: its hash is part of the result.")
+    return text
