@@ -1,1 +1,52 @@
-"""The rules: a `Trace` in, findings out. `RULES` is the only registry."""
+"""Floor 4, the rules: a `Trace` in, findings out. `RULES` is the only registry.
+
+A rule is a pure function with a page for its docstring; a file holds a family. To add one, write it in its
+family's file and enter it here.
+"""
+
+from __future__ import annotations
+
+from gainstage.errors import UnknownNameError
+from gainstage.rules.activations import dead_units, output_loss_mismatch, saturated_units
+from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
+from gainstage.rules.data import input_scale
+from gainstage.rules.gradients import gradient_explodes, gradient_vanishes
+from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
+from gainstage.rules.normalization import bias_before_norm, norm_frozen_in_training, tiny_batch_norm
+from gainstage.rules.numbers import first_non_finite
+from gainstage.rules.ranking import ranked
+from gainstage.rules.trials import diverging
+
+# In the order of the catalogue.
+RULES: tuple[Rule, ...] = (
+    symmetric_init,
+    gain_mismatch,
+    signal_vanishes,
+    signal_explodes,
+    dead_units,
+    saturated_units,
+    output_loss_mismatch,
+    gradient_vanishes,
+    gradient_explodes,
+    norm_frozen_in_training,
+    tiny_batch_norm,
+    bias_before_norm,
+    diverging,
+    first_non_finite,
+    input_scale,
+)
+
+
+def rule_of(code: str) -> Rule:
+    """The rule with this code or name, in any case.
+
+    Raises:
+        UnknownNameError: if there is none.
+    """
+    for entry in RULES:
+        if code.lower() in (entry.code.lower(), entry.name, entry.slug.lower()):
+            return entry
+    raise UnknownNameError("rules", "a rule's code", code, (entry.code for entry in RULES))
+
+
+__all__ = ["RULES", "Example", "Finding", "NotAssessed", "Rule", "Threshold", "ranked", "rule_of"]

@@ -150,3 +150,8 @@ def rule(
         )  # fmt: skip
 
     return wrap
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 layer``, ``24 layers``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

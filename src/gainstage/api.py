@@ -1,0 +1,82 @@
+"""Floor 7, the public functions that put floors together: a diagnosis becomes a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from gainstage.diagnosis.check import diagnose
+from gainstage.errors import NotTrainable
+from gainstage.report.document import Report
+from gainstage.trace.subject import Subject
+
+
+def check(
+    subject_or_model: Subject | nn.Module,
+    batches: Any = None,
+    loss: Any = None,
+    *,
+    optimizer: Any = None,
+    steps: int = 0,
+    select: str | Iterable[str] | None = None,
+    ignore: str | Iterable[str] | None = None,
+    seed: int = 0,
+) -> Report:
+    """Measures how signal and gradient travel through a model, and names what is wrong with it.
+
+    The model, its buffers, mode, gradients and hooks, the optimizer's state and every random generator are left
+    bit for bit as they were, also when it raises.
+
+    Args:
+        subject_or_model: A `Subject`, or a module, then with ``batches``.
+        batches: One batch or a series of them; see `Subject`.
+        loss: ``(outputs, targets) -> scalar``; see `Subject` for what None means.
+        optimizer: A built optimizer over the model's parameters.
+        steps: If positive, also trains a copy for so many steps; needs an optimizer.
+        select, ignore: Codes, prefixes (``"INI"``) or names of the rules to judge by.
+        seed: Of all random generators during the measurement.
+
+    Returns:
+        The report; ``report.ok`` says whether there is neither an error nor a warning.
+
+    Raises:
+        InputError: if an argument is out of its range.
+        SubjectError: if model, batch and loss do not fit together.
+
+    Example:
+        >>> import torch, gainstage as gs
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
+        >>> report = gs.check(model, (torch.randn(64, 8), torch.randint(3, (64,))))
+        >>> report.ok
+        True
+    """
+    diagnosis = diagnose(
+        subject_or_model,
+        batches,
+        loss,
+        optimizer=optimizer,
+        steps=steps,
+        select=select,
+        ignore=ignore,
+        seed=seed,
+    )
+    return Report.from_diagnosis(diagnosis)
+
+
+def assert_trainable(
+    subject_or_model: Subject | nn.Module, batches: Any = None, loss: Any = None, **check_options: Any
+) -> None:
+    """Raises if `check` finds an error or a warning: for tests.
+
+    Args:
+        subject_or_model, batches, loss: As for `check`.
+        **check_options: As for `check`.
+
+    Raises:
+        NotTrainable: with the findings as its message.
+    """
+    report = check(subject_or_model, batches, loss, **check_options)
+    if not report.ok:
+        raise NotTrainable(str(report))

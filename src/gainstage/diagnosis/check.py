@@ -1,0 +1,94 @@
+"""`diagnose`: record, let every rule judge, rank. The public `check` wraps its result into a report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from gainstage.diagnosis.records import Diagnosis
+from gainstage.diagnosis.trial import short_trial
+from gainstage.errors import InputError, SubjectError, UnknownNameError
+from gainstage.rules import RULES, Rule, ranked
+from gainstage.rules.base import Finding, NotAssessed
+from gainstage.seeding import preserved_rng
+from gainstage.trace import Trace, record
+from gainstage.trace.subject import as_subject
+
+
+def diagnose(
+    subject_or_model: Any,
+    batches: Any = None,
+    loss: Any = None,
+    *,
+    optimizer: Any = None,
+    steps: int = 0,
+    select: str | Iterable[str] | None = None,
+    ignore: str | Iterable[str] | None = None,
+    seed: int = 0,
+) -> Diagnosis:
+    """Records the subject and judges the trace by the selected rules.
+
+    Args:
+        subject_or_model, batches, loss, optimizer: As in `gainstage.Subject`.
+        steps: If positive, also trains a copy for so many steps; needs an optimizer.
+        select, ignore: Codes, prefixes of codes (``"INI"``) or names of rules; one, several, or comma-separated.
+        seed: Of all random generators during the measurement.
+
+    Returns:
+        The diagnosis.
+
+    Raises:
+        InputError: if an argument is out of its range or a code is unknown.
+        SubjectError: if the model, batch and loss do not fit together.
+    """
+    if steps < 0:
+        raise InputError(f"check: steps must be 0 or more, got {steps}. Leave it out to check without a trial.")
+    rules = selected(select, ignore)
+    subject = as_subject(subject_or_model, batches, loss, optimizer)
+    if steps and subject.optimizer is None:
+        raise SubjectError(f"check: steps={steps} needs an optimizer, got None. Pass optimizer=, or leave steps out.")
+    with preserved_rng(seed):
+        trace = record(subject)
+        if steps:
+            trace = replace(trace, trial=short_trial(subject, steps, seed))
+    return judged(trace, rules)
+
+
+def judged(trace: Trace, rules: Iterable[Rule] = RULES) -> Diagnosis:
+    """The rules' findings on a trace, ranked."""
+    findings: list[Finding] = []
+    not_assessed: list[NotAssessed] = []
+    rules = tuple(rules)
+    for rule in rules:
+        for result in rule.check(trace):
+            findings.append(result) if isinstance(result, Finding) else not_assessed.append(result)
+    return Diagnosis(ranked(findings, {rule.code: rule for rule in rules}), tuple(not_assessed), trace)
+
+
+def selected(select: str | Iterable[str] | None, ignore: str | Iterable[str] | None) -> tuple[Rule, ...]:
+    """The rules that ``select`` takes in and ``ignore`` does not.
+
+    Raises:
+        UnknownNameError: if a code, prefix or name fits no rule.
+    """
+    wanted, unwanted = _patterns("select", select), _patterns("ignore", ignore)
+    return tuple(
+        rule
+        for rule in RULES
+        if (not wanted or any(_fits(rule, p) for p in wanted)) and not any(_fits(rule, p) for p in unwanted)
+    )
+
+
+def _patterns(argument: str, value: str | Iterable[str] | None) -> list[str]:
+    parts = re.split(r"[,\s]+", value) if isinstance(value, str) else list(value or ())
+    patterns = [part for part in parts if part]
+    for pattern in patterns:
+        if not any(_fits(rule, pattern) for rule in RULES):
+            raise UnknownNameError(argument, "a code, prefix or name of a rule", pattern, (r.code for r in RULES))
+    return patterns
+
+
+def _fits(rule: Rule, pattern: str) -> bool:
+    return rule.code.startswith(pattern.upper()) or rule.name == pattern.lower()

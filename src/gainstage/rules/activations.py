@@ -1,0 +1,235 @@
+"""Activations: ACT001 dead-units, ACT002 saturated-units, ACT004 output-loss-mismatch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gainstage.remedies.fix import Fix
+from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
+from gainstage.trace.records import LayerRecord, LossRecord, Trace
+
+DEAD = Threshold(
+    "dead", 0.7, "share of units",
+    "half of all units are off for every input once inputs are parallel in a deep healthy network; "
+    "AUTOTRAINER and DeepDiagnosis alarm at 0.7",
+)  # fmt: skip
+DEAD_ERROR = Threshold("dead_error", 0.99, "share of units", "a layer that passes nothing on cannot learn")
+VALUES = Threshold("values", 16, "values per unit", "below, a live unit is off throughout by chance: 2^-16 at 16")
+SATURATED = Threshold("saturated", 0.5, "share of outputs", "DeepDiagnosis alarms above 0.5")
+
+
+@rule(
+    "ACT001", "dead-units", severities=("error", "warning"), cause="activation",
+    explains=("GRD001", "INI003", "OPT003"), thresholds=(DEAD, DEAD_ERROR, VALUES),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+        nn.init.constant_(model[2].bias, -5.0)
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def dead_units(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Most units of a rectifier are zero for every sample, and so is their gradient.
+
+    What: more than 70 % (error: 99 %) of a layer's units are exactly zero in every sample and position.
+    Why it hurts: where a rectifier is zero its gradient is zero: a unit that is off for every input never learns.
+    How measured: units whose outputs are all zero, on batches that give each unit at least 16 values.
+    When it is a false alarm: sparse one-hot inputs, experts that this batch does not route to, a batch of one class.
+    Fix: smaller negative biases, a lower learning rate, weights at the preserving gain, or leaky rectifiers.
+    References: Maas, Hannun and Ng 2013; Lu et al. 2020, Dying ReLU and initialization.
+    """
+    rectifiers = [layer for layer in trace.layers if layer.dead_fraction is not None]
+    large = [layer for layer in rectifiers if _values_per_unit(layer) >= VALUES.value]
+    if rectifiers and not large:
+        yield NotAssessed("ACT001", f"needs {VALUES.value:.0f} values per unit: pass a larger batch")
+    dead = [layer for layer in large if (layer.dead_fraction or 0.0) > DEAD.value]
+    if not dead:
+        return
+    worst = max(dead, key=lambda layer: layer.dead_fraction or 0.0)
+    share = worst.dead_fraction or 0.0
+    severity: Severity = "error" if share >= DEAD_ERROR.value else "warning"
+    yield Finding(
+        "ACT001", "dead-units", severity, "activation", dead[0].module,
+        message=f"{share:.0%} of the units behind {worst.name} are zero for every one of the batch's samples"
+        + (f"; {len(dead)} layers have more than {DEAD.value:.0%} of them." if len(dead) > 1 else "."),
+        why="A rectifier that is zero passes no gradient: a unit that is off for every input never learns again.",
+        advice="Look at the biases and the scale of the weights before it; re-draw them, or use a leaky rectifier.",
+        value=share, threshold=DEAD.value, evidence={"layers": len(dead), "zero_fraction": worst.zero_fraction},
+        fix=Fix("ACT001", "", "Re-draw the weights of every layer and set its biases to zero (gs.initialize).",
+                "reinitialize", {"scheme": "auto", "seed": 0}),
+        layers=tuple(layer.name for layer in dead),
+    )  # fmt: skip
+
+
+def _values_per_unit(layer: LayerRecord) -> float:
+    units = layer.shape[1] if len(layer.shape) in (2, 4, 5) else layer.shape[-1]
+    return layer.count / max(1, units)
+
+
+@rule(
+    "ACT002", "saturated-units", severities=("warning",), cause="activation",
+    explains=("GRD001", "OPT003"), thresholds=(SATURATED,),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 3))
+        nn.init.normal_(model[2].weight, std=2.0)
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def saturated_units(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Sigmoid or tanh units stand on their plateaus.
+
+    What: more than half of a hidden layer's outputs lie where the activation's slope is below 5 % of its largest.
+    Why it hurts: on a plateau the gradient is nearly zero: the layer before it learns very slowly.
+    How measured: the share of outputs beyond the plateau's edge; the layer that the loss reads is left out.
+    When it is a false alarm: gates that are meant to be open or shut.
+    Fix: smaller weights, standardised inputs, a norm before the activation.
+    References: Glorot and Bengio 2010; Ioffe and Szegedy 2015, section 1.
+    """
+    read_out = trace.loss_record.input if trace.loss_record is not None else None
+    saturated = [
+        layer
+        for position, layer in enumerate(trace.layers)
+        if position != read_out and (layer.saturated_fraction or 0.0) > SATURATED.value and layer.op != "hardsigmoid"
+    ]
+    if not saturated:
+        return
+    worst = max(saturated, key=lambda layer: layer.saturated_fraction or 0.0)
+    share = worst.saturated_fraction or 0.0
+    yield Finding(
+        "ACT002", "saturated-units", "warning", "activation", saturated[0].module,
+        message=f"{share:.0%} of the outputs of {worst.name} ({worst.op}) lie on its plateaus"
+        + (f"; so does more than half in {len(saturated)} layers." if len(saturated) > 1 else "."),
+        why="On a plateau the slope is nearly zero, so the layers before it receive almost no gradient.",
+        advice="Bring what it reads to unit scale: standardised inputs, smaller weights, or a norm before it.",
+        value=share, threshold=SATURATED.value, evidence={"layers": len(saturated)},
+        fix=Fix("ACT002", "", "Re-draw the weights of every layer for the activation that follows it (gs.initialize).",
+                "reinitialize", {"scheme": "auto", "seed": 0}),
+        layers=tuple(layer.name for layer in saturated),
+    )  # fmt: skip
+
+
+@rule(
+    "ACT004", "output-loss-mismatch", severities=("error", "warning", "info"), cause="loss",
+    explains=("OPT003", "INI006", "GRD001"),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3), nn.Softmax(dim=1))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))), nn.CrossEntropyLoss())
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3), nn.LogSoftmax(dim=1))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))), nn.NLLLoss())
+    """,
+)  # fmt: skip
+def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The network's last operation does not fit the loss.
+
+    What: softmax, sigmoid or a rectifier before cross-entropy; sigmoid before BCE-with-logits; anything but
+        probabilities before BCE; raw outputs before NLL; a bounded output for targets beyond its bounds.
+    Why it hurts: the loss squashes a second time, or takes logarithms of what are no probabilities: gradients
+        shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes).
+    How measured: the operation that produced what the loss reads, and the operations of the loss, as they ran.
+    When it is a false alarm: log-softmax before cross-entropy changes nothing, log-softmax of log-softmax being
+        itself; it is reported as worth knowing only.
+    Fix: drop the output's activation, or take the loss that expects it.
+    References: Goodfellow, Bengio and Courville 2016, section 6.2.2.
+    """
+    loss = trace.loss_record
+    if loss is None or not loss.ops or loss.name == "surrogate":
+        yield NotAssessed("ACT004", "needs a loss: the batch has no targets")
+        return
+    if loss.input is None:
+        yield NotAssessed("ACT004", "the layer that the loss reads could not be traced")
+        return
+    layer = trace.layers[loss.input]
+    verdict = _mismatch(layer, loss, trace)
+    if verdict is None:
+        return
+    severity, what, advice, fixable = verdict
+    fix = Fix(
+        "ACT004", layer.module, f"Let the loss read what {layer.op} reads: one of the two is enough.",
+        "drop_output_activation", {"module": layer.module, "op": layer.op},
+    )  # fmt: skip
+    yield Finding(
+        "ACT004", "output-loss-mismatch", severity, "loss", layer.module, message=what,
+        why="The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
+        if severity == "error" else "It costs time and hides the logits, but changes neither loss nor gradient.",
+        advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
+        fix=fix if fixable else None, layers=(layer.name,),
+    )  # fmt: skip
+
+
+Verdict = tuple[Severity, str, str, bool]
+
+
+def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
+    if set(loss.via) - {"dropout"}:  # something between the layer and the loss changes what it reads
+        return None
+    if loss.ops[0] == "log_softmax":
+        return _before_cross_entropy(layer)
+    if loss.ops[0] == "binary_cross_entropy_with_logits" and layer.op in (
+        "sigmoid",
+        "softmax",
+        "hardsigmoid",
+        "relu",
+    ):
+        what = f"The model ends in {layer.op}, and BCE-with-logits applies a sigmoid of its own."
+        return "error", what, f"Remove the {layer.op}, or use BCELoss.", layer.op == "sigmoid"
+    if loss.ops[0] == "binary_cross_entropy" and layer.op not in ("sigmoid", "softmax", "hardsigmoid"):
+        what = f"BCE expects probabilities, and the model ends in {layer.op}."
+        return "error", what, "Use BCEWithLogitsLoss, which applies the sigmoid itself.", False
+    if loss.ops[0] == "nll_loss" and layer.op != "log_softmax":
+        what = f"NLL expects log-probabilities, and the model ends in {layer.op}."
+        return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
+    if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
+        return _before_regression(layer, trace)
+    return None
+
+
+def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
+    if layer.op in ("softmax", "sigmoid", "hardsigmoid", "relu", "relu6"):
+        what = f"The model ends in {layer.op}, and cross-entropy applies a log-softmax of its own"
+        what += ", to negative logits too." if layer.op.startswith("relu") else "."
+        return "error", what, f"Remove the {layer.op}: cross-entropy takes logits.", True
+    if layer.op == "log_softmax":
+        what = "The model ends in log-softmax, and cross-entropy applies it again: harmless, but done twice."
+        return "info", what, "Remove it, or use NLLLoss.", True
+    return None
+
+
+_BOUNDS = {"sigmoid": (0.0, 1.0), "hardsigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0),
+           "relu": (0.0, float("inf")), "relu6": (0.0, 6.0)}  # fmt: skip
+
+
+def _before_regression(layer: LayerRecord, trace: Trace) -> Verdict | None:
+    if layer.op not in _BOUNDS or not trace.targets:
+        return None
+    low, high = _BOUNDS[layer.op]
+    target = trace.targets[0]
+    # A rounding error beyond the bound is no target beyond it.
+    slack = 0.01 * max(1.0, abs(target.max or 0.0), abs(target.min or 0.0))
+    if (target.min or 0.0) >= low - slack and (target.max or 0.0) <= high + slack:
+        return None
+    what = (
+        f"The model ends in {layer.op}, whose outputs lie in [{low:g}, {high:g}], but targets range from "
+        f"{target.min:.3g} to {target.max:.3g}."
+    )
+    return "error", what, f"Remove the {layer.op}, or scale the targets into its range.", True

@@ -1,0 +1,129 @@
+"""Gradients over depth: GRD001 gradient-vanishes, GRD002 gradient-explodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
+from gainstage.rules.signal import gradient_levels
+from gainstage.trace.records import LayerRecord, Trace
+
+_CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
+GRADIENT_FALL = Threshold("gradient_fall", 2.5, "decades of a sample's gradient norm", _CALIBRATED)
+GRADIENT_FALL_ERROR = Threshold("gradient_fall_error", 5.0, "decades of a sample's gradient norm", _CALIBRATED)
+GRADIENT_GROWTH = Threshold("gradient_growth", 1.0, "decades of a sample's gradient norm", _CALIBRATED)
+GRADIENT_GROWTH_ERROR = Threshold("gradient_growth_error", 2.0, "decades of a sample's gradient norm", _CALIBRATED)
+
+
+@rule(
+    "GRD001", "gradient-vanishes", severities=("error", "warning"), cause="depth",
+    explains=("OPT003",), thresholds=(GRADIENT_FALL, GRADIENT_FALL_ERROR),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = [m for _ in range(12) for m in (nn.Linear(64, 64), nn.Sigmoid())]
+        for linear in layers[::2]:
+            nn.init.xavier_uniform_(linear.weight)
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = [m for _ in range(12) for m in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU())]
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+)  # fmt: skip
+def gradient_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The gradient that reaches the first layers is a small part of that at the last.
+
+    What: a sample's gradient norm at the first map is less than 1/300 (error: 1/100,000) of that at the last one.
+    Why it hurts: the first layers hardly move; what they throw away stays lost for all that follow.
+    How measured: ‖∂L/∂h‖ of a sample at the outputs of the maps along the longest way from input to loss.
+    When it is a false alarm: a frozen or pretrained trunk needs no gradient; an adaptive optimizer makes up for a
+        part of it, at the warning's level.
+    Fix: weights at the preserving gain, ReLU-like activations in place of sigmoids, norms, residual connections.
+    References: Bengio, Simard and Frasconi 1994; Glorot and Bengio 2010; Schoenholz et al. 2017.
+    """
+    yield from _gradient_findings(trace, -1)
+
+
+@rule(
+    "GRD002", "gradient-explodes", severities=("error", "warning"), cause="depth",
+    explains=("OPT004",), thresholds=(GRADIENT_GROWTH, GRADIENT_GROWTH_ERROR),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = [m for _ in range(30) for m in (nn.Linear(64, 64), nn.Tanh())]
+        for linear in layers[::2]:
+            nn.init.normal_(linear.weight, std=2.5 / 8)
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = [m for _ in range(10) for m in (nn.Linear(64, 64), nn.Tanh())]
+        for linear in layers[::2]:
+            nn.init.kaiming_normal_(linear.weight)  # He with tanh: off, but by too little to matter here
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+)  # fmt: skip
+def gradient_explodes(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The gradient grows on its way back to the first layers.
+
+    What: a sample's gradient norm at the first map is more than 10 times (error: 100 times) that at the last one.
+    Why it hurts: a step small enough for the first layers leaves the last ones where they are, and one that moves
+        the last ones throws the first ones about.
+    How measured: as for GRD001.
+    When it is a false alarm: clipping or an adaptive optimizer can live with the warning's level.
+    Fix: weights at the preserving gain; in deep normalized networks without skips, residual connections.
+    References: Pascanu, Mikolov and Bengio 2013; Yang et al. 2019.
+    """
+    yield from _gradient_findings(trace, +1)
+
+
+def _gradient_findings(trace: Trace, sign: int) -> Iterator[Finding | NotAssessed]:
+    code = "GRD001" if sign < 0 else "GRD002"
+    levels = gradient_levels(trace)
+    if not trace.backward:
+        yield NotAssessed(code, "needs the gradients of a backward pass")
+        return
+    if len(levels) < 2:
+        yield NotAssessed(code, "needs two hidden layers with gradients on the way from input to loss")
+        return
+    last = levels[-1][1]
+    if last == 0:
+        return
+    change = -math.inf if levels[0][1] == 0 else math.log10(levels[0][1] / last)
+    limit, grave = (GRADIENT_FALL, GRADIENT_FALL_ERROR) if sign < 0 else (GRADIENT_GROWTH, GRADIENT_GROWTH_ERROR)
+    if change * sign >= limit.value:
+        severity: Severity = "error" if change * sign >= grave.value else "warning"
+        yield _finding(code, severity, levels, change, limit, sign)
+
+
+def _finding(
+    code: str,
+    severity: Severity,
+    levels: tuple[tuple[LayerRecord, float], ...],
+    change: float,
+    limit: Threshold,
+    sign: int,
+) -> Finding:
+    first, last = levels[0], levels[-1]
+    # Seen from the loss: the first layer on the way back at which a factor of ten has gone or come.
+    steps = [layer for layer, norm in reversed(levels) if sign * (math.log10(norm / last[1]) if norm else -99) >= 1]
+    where = steps[0] if steps else first[0]
+    size = "vanishes" if math.isinf(change) else f"{'falls' if sign < 0 else 'grows'} by 10^{abs(change):.1f}"
+    return Finding(
+        code, "gradient-vanishes" if sign < 0 else "gradient-explodes", severity, "depth", where.module,
+        message=f"A sample's gradient norm {size} on its way back over {counted(len(levels), 'layer')}, from {last[1]:.1e} at "
+        f"{last[0].name or 'the root'} to {first[1]:.1e} at {first[0].name or 'the root'}; "
+        f"the first factor of 10 {'is lost' if sign < 0 else 'comes'} at {where.name}.",
+        why="The first layers hardly move, and what they throw away stays lost for all that follow." if sign < 0
+        else "No one step size fits: it is wild for the first layers or idle for the last.",
+        advice="Use ReLU-like activations at the preserving gain, norms, or residual connections." if sign < 0
+        else "Lower the gain of the weights, add residual connections, or clip the gradient.",
+        value=10**change if math.isfinite(change) else 0.0, threshold=10 ** (sign * limit.value),
+        evidence={"decades": change, "first": first[1], "last": last[1], "layers": len(levels)},
+        layers=tuple(layer.name for layer, _ in levels),
+    )  # fmt: skip

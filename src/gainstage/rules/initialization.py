@@ -1,0 +1,351 @@
+"""Initialization: INI001 symmetric-init, INI002 gain-mismatch, INI003 signal-vanishes, INI004 signal-explodes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+from gainstage.remedies.fix import Fix
+from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
+from gainstage.rules.gradients import GRADIENT_FALL, GRADIENT_GROWTH
+from gainstage.rules.prediction import preserving_weight_var, unit_gain_bands, weight_var
+from gainstage.rules.signal import MAPS, Segment, segments
+from gainstage.trace.records import LayerRecord, Trace
+
+CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
+FALL = Threshold("fall", 3.0, "decades of rms", CALIBRATED)
+FALL_ERROR = Threshold("fall_error", 5.0, "decades of rms", CALIBRATED)
+GROWTH = Threshold("growth", 1.0, "decades of rms", CALIBRATED)
+GROWTH_ERROR = Threshold("growth_error", 2.0, "decades of rms", CALIBRATED)
+NOISE = Threshold("noise", 1e-5, "of the largest gradient rms", "rounding in float32 sums of a thousand terms")
+EXPLAINED = Threshold("explained", 0.5, "share of the change", "a cause explains at least half of what it causes")
+
+
+def reinitialize(code: str) -> Fix:
+    """The fix of all findings whose cause is the scale of the weights."""
+    summary = "Re-draw the weights of every layer for the activation that follows it (gs.initialize)."
+    return Fix(code, "", summary, "reinitialize", {"scheme": "auto", "seed": 0})
+
+
+def factor(decades: float) -> str:
+    """10^decades as a reader takes it in: ``a factor 30``, ``a factor 4e+06``."""
+    if math.isinf(decades):
+        return "everything"
+    size = 10 ** abs(decades)
+    return f"a factor {size:.1f}" if size < 10 else f"a factor {size:.0f}" if size < 1e4 else f"a factor {size:.0e}"
+
+
+def mismatches(segment: Segment) -> list[tuple[LayerRecord, float]]:
+    """Each hidden map with log10 of its gain over the one that preserves the level before its activation."""
+    found: list[tuple[LayerRecord, float]] = []
+    for layer in segment.maps:
+        actual, preserving = weight_var(layer), preserving_weight_var(segment.activation_after(layer))
+        if actual is not None and preserving is not None:
+            found.append((layer, 0.5 * math.log10(actual / preserving) if actual > 0 else -math.inf))
+    return found
+
+
+def accumulated_mismatch(trace: Trace) -> float:
+    """The mismatch of the worst segment, in decades."""
+    sums = [sum(value for _, value in mismatches(segment)) for segment in segments(trace)]
+    return max(sums, key=abs, default=0.0)
+
+
+def scheme_of(layer: LayerRecord) -> str | None:
+    """The well-known scheme whose variance these weights have, within what as many random draws scatter."""
+    actual, fan_in, fan_out = weight_var(layer), layer.fan_in, layer.fan_out
+    if actual is None or not fan_in or not fan_out:
+        return None
+    count = fan_in * fan_out
+    tolerance = max(0.03, 4 * math.sqrt(2 / count))
+    candidates = {
+        "He's scheme": 2.0,
+        "Xavier/Glorot's scheme": 2 * fan_in / (fan_in + fan_out),
+        "torch's default (kaiming_uniform, a=√5)": 1 / 3,
+        "LeCun's scheme": 1.0,
+    }
+    near = {name: abs(actual / value - 1) for name, value in candidates.items()}
+    best = min(near, key=near.__getitem__)
+    return best if near[best] <= tolerance else None
+
+
+def segment_gradient_change(segment: Segment) -> float | None:
+    """log10 of a sample's gradient norm at the segment's first hidden map over that at its last."""
+    levels = [layer.sample_grad_norm for layer in segment.maps]
+    if len(levels) < 2 or not levels[0] or not levels[-1]:
+        return -math.inf if len(levels) > 1 and levels[0] == 0 and levels[-1] else None
+    return math.log10(levels[0] / levels[-1])
+
+
+@rule(
+    "INI001", "symmetric-init", severities=("error",), cause="init",
+    explains=("INI002", "INI003", "GRD001", "ACT001", "OPT003"),
+    thresholds=(NOISE,),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
+        nn.init.constant_(model[0].weight, 0.1)
+        nn.init.constant_(model[2].weight, 0.1)
+        subject = gs.Subject(model, (torch.randn(64, 8), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
+        nn.init.zeros_(model[2].weight)  # a zero read-out receives different gradients: no symmetry
+        subject = gs.Subject(model, (torch.randn(64, 8), torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """All units of a layer start equal and are pushed the same way, so they stay equal for ever.
+
+    What: the rows of a weight matrix (its output units) hold the same values, and the rows of its gradient are
+        equal too.
+    Why it hurts: equal units that receive equal gradients remain equal: a layer of 512 units is one unit.
+    How measured: equality of all rows of the weight and of all rows of its gradient, on one batch.
+    When it is a false alarm: dropout or different inputs per unit break the symmetry later; a zero read-out or a
+        zero last layer of a residual branch is not reported, because its gradients differ from unit to unit.
+    Fix: draw the weights at random (gs.initialize).
+    References: Goodfellow, Bengio and Courville 2016, section 8.4.
+    """
+    if not trace.backward:
+        yield NotAssessed("INI001", "needs the gradients of a backward pass")
+        return
+    owners = {name: layer for layer in trace.layers if layer.kind in MAPS for name in layer.parameters[:1]}
+    # Equal units whose gradients cancel to rounding noise are pushed nowhere, and stay equal too.
+    noise = NOISE.value * max((p.grad_rms or 0.0 for p in trace.parameters), default=0.0)
+    symmetric = [
+        p
+        for p in trace.parameters
+        if p.equal_units and p.name in owners and p.grad_rms is not None and (p.grad_equal_units or p.grad_rms <= noise)
+    ]
+    if symmetric:
+        layers = tuple(owners[p.name].name for p in symmetric)
+        first = symmetric[0]
+        yield Finding(
+            "INI001", "symmetric-init", "error", "init", owners[first.name].module,
+            message=f"All {first.shape[0]} units of {first.name} start with the same weights and receive the same "
+            "gradient" + (f"; so do those of {counted(len(layers) - 1, 'more layer')}." if len(layers) > 1 else "."),
+            why="Units that start equal and are pushed the same way stay equal: the layer can only ever act as one unit.",
+            advice="Draw the weights at random, for instance with gs.initialize(model, batch).",
+            value=0.0, threshold=0.0, evidence={"weight_std": first.std, "weight_value": first.mean},
+            fix=reinitialize("INI001"), layers=layers,
+        )  # fmt: skip
+
+
+@rule(
+    "INI002", "gain-mismatch", severities=("warning",), cause="init",
+    explains=("INI003", "INI004", "GRD001", "GRD002", "ACT001", "ACT002", "NUM001", "OPT003", "OPT004"),
+    thresholds=(FALL, GROWTH, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED),
+    claims=("he-variance",),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = []
+        for _ in range(24):
+            linear = nn.Linear(64, 64)
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.ReLU()]
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        # The same mistake over three layers costs a factor 2.8 and is no reason to speak.
+        layers = []
+        for _ in range(3):
+            linear = nn.Linear(64, 64)
+            nn.init.xavier_uniform_(linear.weight)
+            layers += [linear, nn.ReLU()]
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+)  # fmt: skip
+def gain_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The weights' scale does not fit the activations behind them, and over depth that adds up.
+
+    What: in a run of layers that no norm and no sum interrupts, fan_in·Var W is off the value that preserves the
+        signal before the activation that follows, and signal or gradient change by more than the thresholds.
+    Why it hurts: a small factor a layer is a large one over thirty: the last layers see nothing of the input, or
+        the first layers nothing of the loss.
+    How measured: fan_in·mean(W²) as it is now, against 1/E φ² for rectifiers and 1/φ′(0)² for saturating
+        activations; summed over the run in decades; at least half of the measured change must come from it.
+    When it is a false alarm: the deviation is reported for what it does to this network, not for the scheme's
+        name; He's scheme before tanh, for one, did not slow networks of up to 30 layers and is not reported for
+        itself. Weights that have been trained may balance each other in ways that this sum does not see.
+    Fix: re-draw the weights for the activation that follows (gs.initialize).
+    References: Glorot and Bengio 2010; He et al. 2015; Schoenholz et al. 2017.
+    """
+    for segment in segments(trace):
+        finding = _mismatched(segment)
+        if finding is not None:
+            yield finding
+
+
+def _mismatched(segment: Segment) -> Finding | None:
+    found = mismatches(segment)
+    total = sum(value for _, value in found)
+    change, gradient = segment.change(), segment_gradient_change(segment)
+    symptom = _symptom(total, change, gradient)
+    # A norm behind the run sets the level anew, forward and backward alike.
+    if symptom is None or segment.repaired_by is not None or abs(total) < EXPLAINED.value * min(abs(symptom), 300):
+        return None
+    off = [layer for layer, value in found if value * total > 0 and abs(value) > 0.05]
+    if not off:
+        return None
+    schemes = Counter(scheme_of(layer) for layer in off)
+    scheme = schemes.most_common(1)[0][0]
+    first, behind = off[0], segment.activation_after(off[0])
+    needed, actual = preserving_weight_var(behind) or 1.0, weight_var(first) or 0.0
+    before = "no activation" if behind is None else behind.op
+    has = "has" if len(off) == 1 else "have"
+    drawn = f"{counted(len(off), 'layer')} before {before} {has} " + (
+        "a weight scale of no known scheme" if scheme is None else f"the weight scale of {scheme}"
+    )
+    what = "signal's level" if symptom == change else "gradient's level"
+    direction = "falls" if symptom < 0 else "grows"
+    return Finding(
+        "INI002", "gain-mismatch", "warning", "init", first.module,
+        message=f"{drawn}: fan_in·Var W is {actual:.2g} where {needed:.3g} preserves the signal. "
+        f"Over these layers the {what} {direction} by {factor(symptom)}.",
+        why="Every layer multiplies signal and gradient by its gain; a gain a little off 1 is a huge factor in depth.",
+        advice=f"Initialize for what follows: before {before}, std = √({needed:.3g}/fan_in).",
+        value=10**symptom if not math.isinf(symptom) else 0.0,
+        threshold=10 ** (math.copysign(FALL.value if symptom < 0 else GROWTH.value, symptom)),
+        evidence={"weight_var": actual, "preserving_weight_var": needed, "mismatch_decades": total, "scheme": scheme,
+                  "forward_decades": change, "gradient_decades": gradient, "layers": len(off)},
+        fix=reinitialize("INI002"), claims=gain_mismatch.claims, layers=tuple(layer.name for layer in off),
+    )  # fmt: skip
+
+
+def _symptom(total: float, change: float | None, gradient: float | None) -> float | None:
+    """The change that a mismatch of this sign can explain, if it is over a threshold; the larger one of the two."""
+    forward = change if change is not None else 0.0
+    backward = gradient if gradient is not None else 0.0
+    if total < 0:
+        over = [c for c, limit in ((forward, FALL), (backward, GRADIENT_FALL)) if c <= -limit.value]
+        return min(over, default=None)
+    over = [c for c, limit in ((forward, GROWTH), (backward, GRADIENT_GROWTH)) if c >= limit.value]
+    return max(over, default=None)
+
+
+@rule(
+    "INI003", "signal-vanishes", severities=("error", "warning"), cause="init",
+    explains=("GRD001", "ACT001", "OPT003"), thresholds=(FALL, FALL_ERROR), claims=("he-variance",),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = [m for _ in range(20) for m in (nn.Linear(64, 64), nn.Tanh())]
+        for linear in layers[::2]:
+            nn.init.normal_(linear.weight, std=0.02)  # a transformer's habit in a plain network
+            nn.init.zeros_(linear.bias)
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = [m for _ in range(20) for m in (nn.Linear(64, 64), nn.Tanh())]
+        for linear in layers[::2]:
+            nn.init.xavier_normal_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+)  # fmt: skip
+def signal_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The signal's level falls over depth by more than chance allows.
+
+    What: along a run of layers that no norm and no sum interrupts, the rms of the signal falls by more than
+        1000 (error: 100,000), and below theory's band for a network of these widths at unit gain.
+    Why it hurts: what reaches the last layers is too small to tell inputs apart; the loss stands at chance.
+    How measured: the product of the layers' gains, rms out over rms in, without the read-out; theory's band takes
+        in three standard deviations of finite width.
+    When it is a false alarm: an optimizer that adapts its steps can still train slowly at the warning's level; a
+        norm behind the run repairs it and is taken into account.
+    Fix: re-draw the weights (gs.initialize), or put norms or residual connections in.
+    References: Glorot and Bengio 2010; He et al. 2015; Hanin and Rolnick 2018.
+    """
+    yield from _level_findings(trace, -1)
+
+
+@rule(
+    "INI004", "signal-explodes", severities=("error", "warning"), cause="init",
+    explains=("GRD001", "GRD002", "ACT002", "NUM001", "OPT003", "OPT004"), thresholds=(GROWTH, GROWTH_ERROR),
+    claims=("he-variance",),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = [m for _ in range(12) for m in (nn.Linear(64, 64), nn.ReLU())]
+        for linear in layers[::2]:
+            nn.init.normal_(linear.weight, std=0.5)
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        layers = [m for _ in range(12) for m in (nn.Linear(64, 64), nn.ReLU())]
+        for linear in layers[::2]:
+            nn.init.kaiming_normal_(linear.weight)
+        subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
+    """,
+)  # fmt: skip
+def signal_explodes(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The signal's level grows over depth by more than chance allows.
+
+    What: along a run of layers that no norm and no sum interrupts, the rms of the signal grows by more than 10
+        (error: 100), and above theory's band for a network of these widths at unit gain.
+    Why it hurts: the first loss is enormous, the first steps are wild, and low precision overflows.
+    How measured: as for INI003.
+    When it is a false alarm: a norm behind the run repairs it and is taken into account.
+    Fix: re-draw the weights (gs.initialize), or put norms in.
+    References: He et al. 2015; Hanin and Rolnick 2018.
+    """
+    yield from _level_findings(trace, +1)
+
+
+def _level_findings(trace: Trace, sign: int) -> Iterator[Finding]:
+    for segment in segments(trace):
+        change = segment.change()
+        limit, grave = (FALL, FALL_ERROR) if sign < 0 else (GROWTH, GROWTH_ERROR)
+        if change is None or segment.repaired_by is not None or change * sign < limit.value:
+            continue
+        if _within_band(segment, sign):
+            continue
+        yield _level_finding(segment, change, limit, "error" if change * sign >= grave.value else "warning", sign)
+
+
+def _within_band(segment: Segment, sign: int) -> bool:
+    bands, maps = unit_gain_bands(segment), segment.maps
+    if not maps or maps[-1].name not in bands:
+        return False
+    low, high = bands[maps[-1].name]
+    rms = maps[-1].rms or 0.0
+    return rms >= low if sign < 0 else rms <= high
+
+
+def _level_finding(segment: Segment, change: float, limit: Threshold, severity: Severity, sign: int) -> Finding:
+    running, where = 0.0, segment.maps[-1]
+    for layer, gain in segment.gains():
+        running += math.log10(gain) if gain else -math.inf
+        if running * sign >= 1.0:  # where the first factor of ten is gone
+            where = layer
+            break
+    first, last = segment.maps[0], segment.maps[-1]
+    band = unit_gain_bands(segment).get(last.name)
+    expected = f"; at unit gain theory expects {band[0]:.2g} to {band[1]:.2g}" if band else ""
+    code, name, verb = ("INI003", "signal-vanishes", "falls") if sign < 0 else ("INI004", "signal-explodes", "grows")
+    return Finding(
+        code, name, severity, "init", where.module,
+        message=f"The signal's rms {verb} by {factor(change)} over {counted(len(segment.maps), 'layer')}, from "
+        f"{first.input_rms:.2g} into {first.name or 'the root'} to {last.rms or 0:.2g} at {last.name}{expected}; "
+        f"the first factor of 10 is {'lost' if sign < 0 else 'gained'} at {where.name}.",
+        why="The last layers receive a signal too small to tell inputs apart." if sign < 0
+        else "The outputs are enormous at the start: the first steps are wild and low precision overflows.",
+        advice="Re-draw the weights at the gain that preserves the level (gs.initialize), or normalize in between.",
+        value=10**change if math.isfinite(change) else 0.0, threshold=10 ** (sign * limit.value),
+        evidence={"decades": change, "layers": len(segment.maps), "rms_in": first.input_rms, "rms_out": last.rms,
+                  "band_low": band[0] if band else None, "band_high": band[1] if band else None},
+        fix=reinitialize(code), claims=("he-variance",),
+        layers=tuple(layer.name for layer in segment.maps if layer.rms is not None),
+    )  # fmt: skip

@@ -1,0 +1,193 @@
+"""Normalization: NRM001 norm-frozen-in-training, NRM003 tiny-batch-norm, NRM004 bias-before-norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from gainstage.remedies.fix import Fix
+from gainstage.rules.base import Finding, NotAssessed, Threshold, counted, rule
+from gainstage.rules.signal import MAPS, consumers
+from gainstage.trace.records import LayerRecord, NormRecord, Trace
+
+SHIFT = Threshold(
+    "shift", 0.5, "batch standard deviations",
+    "running statistics that were warmed on such data differ by 1/√(values per channel), under 0.1 from 100 values on",
+)  # fmt: skip
+SCALE = Threshold(
+    "scale", 2.0, "ratio of variances, either way", "as for shift: √(2/values), under 0.15 from 100 values on"
+)
+VALUES = Threshold(
+    "values", 16, "values per channel",
+    "a variance estimated from n values scatters by √(2/(n-1)): 37 % at 16; Wu and He 2018 see the error rise below",
+)  # fmt: skip
+
+
+def batch_norms(trace: Trace) -> list[tuple[LayerRecord, NormRecord]]:
+    """The batch norms with their facts, in order of execution."""
+    return [(layer, layer.norm) for layer in trace.layers if layer.norm is not None and layer.norm.type == "batch"]
+
+
+def off_statistics(norm: NormRecord) -> bool:
+    """Whether the running statistics are far from this batch's."""
+    if norm.batch_shift is None or norm.batch_scale_ratio is None or norm.values_per_statistic < VALUES.value:
+        return False
+    return norm.batch_shift > SHIFT.value or abs(math.log(max(norm.batch_scale_ratio, 1e-300))) > math.log(SCALE.value)
+
+
+@rule(
+    "NRM001", "norm-frozen-in-training", severities=("error",), cause="normalization",
+    explains=("INI002", "INI003", "INI004", "GRD001", "GRD002", "ACT001", "ACT002", "OPT003"),
+    thresholds=(SHIFT, SCALE),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3))
+        model.eval()  # from a validation round, never undone
+        subject = gs.Subject(model, (torch.randn(64, 16) * 3, torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16) * 3, torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def norm_frozen_in_training(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Batch norms apply running statistics that do not describe the data while the model is trained.
+
+    What: batch norms in eval mode whose running mean and variance are far from those of the batch.
+    Why it hurts: the layer does not normalize what it gets: the network trains as if it had no norms, on statistics
+        that nothing updates.
+    How measured: the distance of the batch's channel means in batch standard deviations, and the ratio of the
+        variances, of the batch norms that use their running statistics in a pass that computes gradients.
+    When it is a false alarm: frozen norms of a pretrained network whose statistics fit the data are not reported.
+    Fix: model.train() before training.
+    References: Ioffe and Szegedy 2015, section 3.1.
+    """
+    norms = batch_norms(trace)
+    if not trace.backward and norms:
+        yield NotAssessed("NRM001", "needs a backward pass: without one the model is not being trained")
+        return
+    frozen = [(layer, norm) for layer, norm in norms if not norm.uses_batch_statistics]
+    off = [(layer, norm) for layer, norm in frozen if off_statistics(norm)]
+    if not off:
+        return
+    fresh = sum(norm.updates == 0 for _, norm in off)
+    layer, norm = off[0]
+    mode = (
+        "The whole model is in eval mode"
+        if not trace.training
+        else f"{counted(len(frozen), 'batch norm')} in eval mode"
+    )
+    yield Finding(
+        "NRM001", "norm-frozen-in-training", "error", "normalization", layer.module,
+        message=f"{mode} while gradients are computed: {len(off)} of {counted(len(norms), 'batch norm')} apply running statistics "
+        f"that are off this batch's (at {layer.name or 'the root'} by {norm.batch_shift:.2g} standard deviations in mean and "
+        f"×{norm.batch_scale_ratio:.2g} in variance)" + (f"; {fresh} were never updated." if fresh else "."),
+        why="They do not normalize what they get, and nothing updates their statistics: it is training without norms.",
+        advice="Call model.train() before training; after validation too.",
+        value=norm.batch_shift, threshold=SHIFT.value,
+        evidence={"batch_scale_ratio": norm.batch_scale_ratio, "frozen": len(frozen), "never_updated": fresh},
+        fix=Fix("NRM001", layer.module, "Put the frozen batch norms back into training mode (model.train()).",
+                "to_train_mode",
+                {"modules": ("",) if not trace.training else tuple(record.module for record, _ in frozen)}),
+        layers=tuple(record.name for record, _ in off),
+    )  # fmt: skip
+
+
+@rule(
+    "NRM003", "tiny-batch-norm", severities=("warning",), cause="batch-size", thresholds=(VALUES,),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(4, 16), torch.randint(3, (4,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        # Four images, but 4·16·16 values per channel.
+        model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(2048, 3))
+        subject = gs.Subject(model, (torch.randn(4, 3, 16, 16), torch.randint(3, (4,))))
+    """,
+)  # fmt: skip
+def tiny_batch_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Batch norms take their statistics over too few values.
+
+    What: fewer than 16 values per channel: the batch's samples times the positions.
+    Why it hurts: means and variances of a few values are mostly chance: training is noisy, and the running
+        averages that inference uses are of something else.
+    How measured: N·H·W of what each batch norm in training mode reads.
+    When it is a false alarm: the batch given here is smaller than the one you train with.
+    Fix: a larger batch, or group norm or layer norm, which do not depend on it.
+    References: Wu and He 2018; Ioffe 2017.
+    """
+    tiny = [
+        (layer, norm) for layer, norm in batch_norms(trace)
+        if norm.uses_batch_statistics and norm.values_per_statistic < VALUES.value
+    ]  # fmt: skip
+    if not tiny:
+        return
+    layer, norm = min(tiny, key=lambda pair: pair[1].values_per_statistic)
+    count = norm.values_per_statistic
+    error = math.sqrt(2 / max(1, count - 1))
+    yield Finding(
+        "NRM003", "tiny-batch-norm", "warning", "batch-size", layer.module,
+        message=f"{counted(len(tiny), 'batch norm')} with mean and variance over fewer than {VALUES.value:.0f} values; "
+        f"{layer.name or 'the root'} over {count}, which leaves an error of {error:.0%} in its variance.",
+        why="Statistics of a few values are mostly chance: training is noisy and inference sees different averages.",
+        advice="Use a larger batch (if this one is as large as in training), or GroupNorm or LayerNorm.",
+        value=float(count), threshold=VALUES.value, evidence={"layers": len(tiny), "variance_error": error},
+        layers=tuple(record.name for record, _ in tiny),
+    )  # fmt: skip
+
+
+@rule(
+    "NRM004", "bias-before-norm", severities=("info",), cause="normalization",
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def bias_before_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """A bias stands before a norm that removes it.
+
+    What: a linear or convolutional layer with a bias whose output goes to a batch or instance norm and nowhere else.
+    Why it hurts: the norm subtracts the channel's mean and the bias with it: a parameter that does nothing.
+    How measured: the layer has a bias, and the norm is its only reader, with nothing between that changes values.
+    When it is a false alarm: layer and group norm remove a part of it only and are not reported.
+    Fix: bias=False.
+    References: Ioffe and Szegedy 2015, section 3.2.
+    """
+    read_by = consumers(trace)
+    idle = [
+        layer for position, layer in enumerate(trace.layers)
+        if layer.kind in MAPS and layer.bias_rms is not None and len(read_by[position]) == 1
+        and _removes_mean(trace.layers[read_by[position][0]])
+    ]  # fmt: skip
+    if idle:
+        yield Finding(
+            "NRM004", "bias-before-norm", "info", "normalization", idle[0].module,
+            message=f"{counted(len(idle), 'layer')} with a bias that the norm behind removes, "
+            f"first {idle[0].name or 'the root'}.",
+            why="The norm subtracts each channel's mean, and the bias with it: the parameter does nothing.",
+            advice="Build these layers with bias=False.",
+            evidence={"layers": len(idle)},
+            fix=Fix("NRM004", idle[0].module, "Remove the biases that a norm takes away.", "drop_bias",
+                    {"modules": tuple(layer.module for layer in idle)}),
+            layers=tuple(layer.name for layer in idle),
+        )  # fmt: skip
+
+
+def _removes_mean(layer: LayerRecord) -> bool:
+    norm = layer.norm
+    return norm is not None and not layer.via and norm.type in ("batch", "instance") and norm.uses_batch_statistics

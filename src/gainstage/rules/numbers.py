@@ -1,0 +1,72 @@
+"""Numbers: NUM001 first-non-finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from gainstage.rules.base import Finding, NotAssessed, rule
+from gainstage.trace.records import NonFiniteRecord, Trace
+
+
+@rule(
+    "NUM001", "first-non-finite", severities=("error",), cause="precision",
+    explains=("OPT003", "OPT004", "INI006"),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Log(nn.Module):
+            def forward(self, x):
+                return torch.log(x)
+        model = nn.Sequential(nn.Linear(8, 16), Log(), nn.Linear(16, 3))
+        subject = gs.Subject(model, (torch.randn(32, 8), torch.randint(3, (32,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Log(nn.Module):
+            def forward(self, x):
+                return torch.log1p(x.relu())
+        model = nn.Sequential(nn.Linear(8, 16), Log(), nn.Linear(16, 3))
+        subject = gs.Subject(model, (torch.randn(32, 8), torch.randint(3, (32,))))
+    """,
+)  # fmt: skip
+def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """An operation produced NaN or infinity from finite numbers.
+
+    What: the first operation, in the order of execution, with finite inputs and an output that is not finite.
+    Why it hurts: one NaN spreads to the loss and from there, in one step, to every parameter.
+    How measured: the pass is run again, and every operation's inputs and outputs are looked at, forward and backward.
+    When it is a false alarm: masks that are filled with -inf before a softmax are not reported.
+    Fix: keep the operation's inputs in its domain (an ε, a clamp), or the levels before it in range.
+    References: Micikevicius et al. 2018, for what overflows in low precision.
+    """
+    found = trace.first_non_finite
+    if found is None:
+        if not math.isfinite(trace.loss):
+            yield _finding(NonFiniteRecord("loss", "", "loss", "nan", 1, None, ""), trace)
+        return
+    yield _finding(found, trace)
+
+
+def _finding(found: NonFiniteRecord, trace: Trace) -> Finding:
+    value = "NaN" if found.kind == "nan" else "an infinity"
+    where = f"in {found.module}" if found.module else "at the root"
+    if found.phase in ("input", "parameter"):
+        what = f"{found.count} values of {'the batch' if found.phase == 'input' else 'parameter'} {found.op} are not finite."
+        advice = (
+            "Clean the data before training."
+            if found.phase == "input"
+            else "Re-initialize it, or load a sound checkpoint."
+        )
+    else:
+        size = "" if found.input_max_abs is None else f", from inputs of up to {found.input_max_abs:.3g} in magnitude"
+        what = f"{found.op} {where} ({found.phase}) produced {value} in {found.count} values of {found.dtype}{size}."
+        advice = "Keep what it reads inside its domain: an ε before a division or logarithm, a clamp, a smaller level."
+    return Finding(
+        "NUM001", "first-non-finite", "error", "data" if found.phase == "input" else "precision", found.module, message=what,
+        why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
+        advice=advice, value=float(found.count), threshold=0.0,
+        evidence={"op": found.op, "phase": found.phase, "kind": found.kind, "input_max_abs": found.input_max_abs},
+        layers=tuple(layer.name for layer in trace.layers if layer.non_finite)[:1],
+    )  # fmt: skip

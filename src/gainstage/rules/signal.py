@@ -1,0 +1,137 @@
+"""How the level changes along a network, from a trace alone: what several rules measure.
+
+A *plain segment* is a run of maps and activations between the places that set the level anew (norms, sums,
+attention). Its change is the product of the gains of its layers, each its output's rms over that of what it
+read, so that pooling between two layers does not count as a loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gainstage.trace.records import LayerRecord, Trace
+
+MAPS = ("linear", "conv")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A plain run of layers.
+
+    Attributes:
+        layers: Maps and activations in order.
+        repaired_by: The norm that reads the last of them, or None.
+        reads_out: Whether its last layer is what the loss reads.
+    """
+
+    layers: tuple[LayerRecord, ...]
+    repaired_by: LayerRecord | None
+    reads_out: bool
+
+    @property
+    def maps(self) -> tuple[LayerRecord, ...]:
+        """Its maps, without the one that the loss reads: a read-out may be small on purpose."""
+        maps = tuple(layer for layer in self.layers if layer.kind in MAPS)
+        return maps[:-1] if self.reads_out else maps
+
+    def gains(self) -> Iterator[tuple[LayerRecord, float]]:
+        """Each hidden map with its gain, including that of the activation behind it: rms out over rms in."""
+        hidden = self.maps
+        for layer in hidden:
+            behind = self.activation_after(layer)
+            out = layer.rms if behind is None else behind.rms
+            if layer.input_rms and out is not None:
+                yield layer, out / layer.input_rms
+
+    def activation_after(self, layer: LayerRecord) -> LayerRecord | None:
+        """The activation that reads this map, within the segment."""
+        position = self.layers.index(layer)
+        behind = self.layers[position + 1] if position + 1 < len(self.layers) else None
+        return behind if behind is not None and behind.kind == "activation" else None
+
+    def change(self) -> float | None:
+        """log10 of the signal's rms at the end over that at the beginning; None where nothing was measured.
+
+        A signal that falls to exactly zero counts as -inf.
+        """
+        gains = [gain for _, gain in self.gains()]
+        if not gains:
+            return None
+        return -math.inf if min(gains) == 0 else sum(math.log10(gain) for gain in gains)
+
+
+def consumers(trace: Trace) -> dict[int, list[int]]:
+    """For each layer's position, those of the layers that read it."""
+    found: dict[int, list[int]] = {position: [] for position in range(len(trace.layers))}
+    for position, layer in enumerate(trace.layers):
+        for source in layer.inputs:
+            found[source].append(position)
+    return found
+
+
+def _plain(layer: LayerRecord) -> bool:
+    return layer.kind in MAPS or (layer.kind == "activation" and layer.op not in ("softmax", "log_softmax", "glu"))
+
+
+def segments(trace: Trace) -> tuple[Segment, ...]:
+    """All plain segments, in order of execution."""
+    read_by = consumers(trace)
+    read_out = trace.loss_record.input if trace.loss_record is not None else None
+    found: list[Segment] = []
+    for end, layer in enumerate(trace.layers):
+        if not _plain(layer) or any(_continues(trace, end, reader) for reader in read_by[end]):
+            continue
+        run = [end]
+        while _previous(trace, run[-1]) is not None:
+            run.append(_previous(trace, run[-1]) or 0)
+        norms = [trace.layers[reader] for reader in read_by[end] if trace.layers[reader].kind == "norm"]
+        found.append(
+            Segment(tuple(trace.layers[i] for i in reversed(run)), norms[0] if norms else None, end == read_out)
+        )
+    return tuple(found)
+
+
+def _previous(trace: Trace, position: int) -> int | None:
+    inputs = trace.layers[position].inputs
+    if len(inputs) != 1 or "matmul" in trace.layers[position].via or "mul" in trace.layers[position].via:
+        return None
+    return inputs[0] if _plain(trace.layers[inputs[0]]) else None
+
+
+def _continues(trace: Trace, position: int, reader: int) -> bool:
+    return _plain(trace.layers[reader]) and _previous(trace, reader) == position
+
+
+def main_path(trace: Trace) -> tuple[LayerRecord, ...]:
+    """The longest way back from the loss to the input, by the layers that ran last, in order of execution."""
+    position = trace.loss_record.input if trace.loss_record is not None else None
+    if position is None:
+        position = len(trace.layers) - 1 if trace.layers else None
+    path: list[LayerRecord] = []
+    while position is not None:
+        path.append(trace.layers[position])
+        position = max((i for i in path[-1].inputs if i < position), default=None)
+    return tuple(reversed(path))
+
+
+def gradient_levels(trace: Trace) -> tuple[tuple[LayerRecord, float], ...]:
+    """Hidden maps on the main path with ‖∂L/∂h‖ of a sample at their output; empty without a backward pass.
+
+    Without the read-out: one that is small or zero on purpose lowers all of them alike, and only until it moves.
+    """
+    return tuple(
+        (layer, layer.sample_grad_norm)
+        for layer in main_path(trace)[:-1]
+        if layer.kind in MAPS and layer.sample_grad_norm is not None
+    )
+
+
+def gradient_change(trace: Trace) -> float | None:
+    """log10 of a sample's gradient norm at the first map over that at the last; None with fewer than two."""
+    levels = gradient_levels(trace)
+    if len(levels) < 2 or levels[-1][1] == 0:
+        return None
+    first, last = levels[0][1], levels[-1][1]
+    return -math.inf if first == 0 else math.log10(first / last)
