@@ -134,7 +134,8 @@ def row(case: Case, seeds: int) -> dict[str, object]:
     changes = [change for segment in signal.segments(trace) if (change := segment.change()) is not None]
     best = max(sum(accuracy(build, x, y, name, seed) for seed in range(seeds)) / seeds for name in OPTIMIZERS)
     return {
-        **note, "input_scale": scale, "input_offset": offset, "forward": min(changes, key=lambda c: -abs(c), default=0.0),
+        **note, "input_scale": scale, "input_offset": offset,
+        "forward": max(changes, key=abs, default=0.0),
         "backward": signal.gradient_change(trace), "mismatch": accumulated_mismatch(trace), "loss": trace.loss,
         "saturated": max((layer.saturated_fraction or 0.0 for layer in trace.layers), default=0.0),
         "dead": max((layer.dead_fraction or 0.0 for layer in trace.layers), default=0.0), "accuracy": round(best, 4),

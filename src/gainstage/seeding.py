@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 
 @contextmanager
-def preserved_rng(seed: int | None = None) -> Iterator[None]:
+def preserved_rng(seed: int | None = None) -> Generator[None]:
     """Restores the state of python's, numpy's and torch's generators (every CUDA device's too) on leaving.
 
     Args:

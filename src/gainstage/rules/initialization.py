@@ -128,7 +128,7 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
             "INI001", "symmetric-init", "error", "init", owners[first.name].module,
             message=f"All {first.shape[0]} units of {first.name} start with the same weights and receive the same "
             "gradient" + (f"; so do those of {counted(len(layers) - 1, 'more layer')}." if len(layers) > 1 else "."),
-            why="Units that start equal and are pushed the same way stay equal: the layer can only ever act as one unit.",
+            why="Units that start equal and are pushed the same way stay equal: the layer can only act as one unit.",
             advice="Draw the weights at random, for instance with gs.initialize(model, batch).",
             value=0.0, threshold=0.0, evidence={"weight_std": first.std, "weight_value": first.mean},
             fix=reinitialize("INI001"), layers=layers,
@@ -204,7 +204,9 @@ def _mismatched(segment: Segment) -> Finding | None:
     drawn = f"{counted(len(off), 'layer')} before {before} {has} " + (
         "a weight scale of no known scheme" if scheme is None else f"the weight scale of {scheme}"
     )
-    what = "signal's level" if symptom == change else "gradient's level"
+    forward = symptom == change
+    what = "signal's level" if forward else "gradient's level"
+    limits = (FALL, GROWTH) if forward else (GRADIENT_FALL, GRADIENT_GROWTH)
     direction = "falls" if symptom < 0 else "grows"
     return Finding(
         "INI002", "gain-mismatch", "warning", "init", first.module,
@@ -213,7 +215,7 @@ def _mismatched(segment: Segment) -> Finding | None:
         why="Every layer multiplies signal and gradient by its gain; a gain a little off 1 is a huge factor in depth.",
         advice=f"Initialize for what follows: before {before}, std = √({needed:.3g}/fan_in).",
         value=10**symptom if not math.isinf(symptom) else 0.0,
-        threshold=10 ** (math.copysign(FALL.value if symptom < 0 else GROWTH.value, symptom)),
+        threshold=10 ** math.copysign(limits[symptom > 0].value, symptom),
         evidence={"weight_var": actual, "preserving_weight_var": needed, "mismatch_decades": total, "scheme": scheme,
                   "forward_decades": change, "gradient_decades": gradient, "layers": len(off)},
         fix=reinitialize("INI002"), claims=gain_mismatch.claims, layers=tuple(layer.name for layer in off),
@@ -233,7 +235,7 @@ def _symptom(total: float, change: float | None, gradient: float | None) -> floa
 
 @rule(
     "INI003", "signal-vanishes", severities=("error", "warning"), cause="init",
-    explains=("GRD001", "ACT001", "OPT003"), thresholds=(FALL, FALL_ERROR), claims=("he-variance",),
+    explains=("GRD001", "OPT003"), thresholds=(FALL, FALL_ERROR), claims=("he-variance",),
     bad="""
         import torch, gainstage as gs
         from torch import nn

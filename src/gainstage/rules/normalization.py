@@ -82,10 +82,11 @@ def norm_frozen_in_training(trace: Trace) -> Iterator[Finding | NotAssessed]:
     )
     yield Finding(
         "NRM001", "norm-frozen-in-training", "error", "normalization", layer.module,
-        message=f"{mode} while gradients are computed: {len(off)} of {counted(len(norms), 'batch norm')} apply running statistics "
-        f"that are off this batch's (at {layer.name or 'the root'} by {norm.batch_shift:.2g} standard deviations in mean and "
-        f"×{norm.batch_scale_ratio:.2g} in variance)" + (f"; {fresh} were never updated." if fresh else "."),
-        why="They do not normalize what they get, and nothing updates their statistics: it is training without norms.",
+        message=f"{mode} while gradients are computed: {len(off)} of {counted(len(norms), 'batch norm')} apply running "
+        f"statistics that are off this batch's (at {layer.name or 'the root'} by {norm.batch_shift:.2g} standard "
+        f"deviations in mean and ×{norm.batch_scale_ratio:.2g} in variance)"
+        + (f"; {fresh} were never updated." if fresh else "."),
+        why="They do not normalize what they get, and nothing updates them: it is training without norms.",
         advice="Call model.train() before training; after validation too.",
         value=norm.batch_shift, threshold=SHIFT.value,
         evidence={"batch_scale_ratio": norm.batch_scale_ratio, "frozen": len(frozen), "never_updated": fresh},
@@ -107,8 +108,8 @@ def norm_frozen_in_training(trace: Trace) -> Iterator[Finding | NotAssessed]:
     good="""
         import torch, gainstage as gs
         from torch import nn
-        # Four images, but 4·16·16 values per channel.
-        model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(2048, 3))
+        # Four images, but 4·14·14 values per channel.
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(1568, 3))
         subject = gs.Subject(model, (torch.randn(4, 3, 16, 16), torch.randint(3, (4,))))
     """,
 )  # fmt: skip

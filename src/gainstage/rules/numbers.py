@@ -53,7 +53,8 @@ def _finding(found: NonFiniteRecord, trace: Trace) -> Finding:
     value = "NaN" if found.kind == "nan" else "an infinity"
     where = f"in {found.module}" if found.module else "at the root"
     if found.phase in ("input", "parameter"):
-        what = f"{found.count} values of {'the batch' if found.phase == 'input' else 'parameter'} {found.op} are not finite."
+        place = "the batch's" if found.phase == "input" else "the parameter"
+        what = f"{found.count} values of {place} {found.op} are not finite."
         advice = (
             "Clean the data before training."
             if found.phase == "input"
@@ -64,7 +65,8 @@ def _finding(found: NonFiniteRecord, trace: Trace) -> Finding:
         what = f"{found.op} {where} ({found.phase}) produced {value} in {found.count} values of {found.dtype}{size}."
         advice = "Keep what it reads inside its domain: an ε before a division or logarithm, a clamp, a smaller level."
     return Finding(
-        "NUM001", "first-non-finite", "error", "data" if found.phase == "input" else "precision", found.module, message=what,
+        "NUM001", "first-non-finite", "error", "data" if found.phase == "input" else "precision", found.module,
+        message=what,
         why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
         advice=advice, value=float(found.count), threshold=0.0,
         evidence={"op": found.op, "phase": found.phase, "kind": found.kind, "input_max_abs": found.input_max_abs},

@@ -1,0 +1,7 @@
+"""``python -m gainstage``."""
+
+import sys
+
+from gainstage.cli import main
+
+sys.exit(main())

@@ -1,0 +1,86 @@
+"""``gainstage check``."""
+
+from __future__ import annotations
+
+import io
+from enum import Enum
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+import gainstage as gs
+from gainstage.cli import targets
+from gainstage.cli.output import deliver, stdout
+from gainstage.diagnosis.records import Diagnosis
+from gainstage.report.github import annotations
+from gainstage.report.levels import render_levels
+from gainstage.report.text import render_text
+from gainstage.rules.base import SEVERITIES
+
+
+class Format(str, Enum):
+    """How the report is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    GITHUB = "github"
+
+
+class FailOn(str, Enum):
+    """The least severity that makes the command fail."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+def check(
+    target: str = targets.TARGET,
+    steps: int = typer.Option(0, "--steps", min=0, help="Also train a copy for so many steps; needs an optimizer."),
+    select: str = typer.Option("", "--select", help="Only these rules: codes or prefixes, comma-separated."),
+    ignore: str = typer.Option("", "--ignore", help="Not these rules."),
+    fail_on: FailOn = typer.Option(FailOn.WARNING, "--fail-on", help="Exit with 1 from this severity on."),
+    form: Format = typer.Option(Format.TEXT, "--format", help="Of the report."),
+    html: Path | None = typer.Option(None, "--html", help="Also write the report as one self-contained page."),
+    output: Path | None = typer.Option(None, "--output", help="Write the report to this file."),
+    seed: int = typer.Option(0, "--seed", help="Of all random generators during the measurement."),
+    input_shape: str | None = targets.INPUT_SHAPE,
+    classes: int | None = targets.CLASSES,
+    batch_size: int = targets.BATCH_SIZE,
+) -> int:
+    """Measure how signal and gradient travel through a network, and name what is wrong with it."""
+    subject = targets.load(target, input_shape, classes, batch_size)
+    report = gs.check(subject, steps=steps, select=select or None, ignore=ignore or None, seed=seed)
+    if form is Format.TEXT and output is None:
+        console = stdout()
+        render_text(console, report, target=target)
+        if not report.ok:
+            render_levels(console, report.trace, findings=report.findings)
+    else:
+        deliver(_written(report, form, target), output)
+    if html is not None:
+        report.to_html(html)
+    return exit_status(report, fail_on)
+
+
+def _written(report: gs.Report, form: Format, target: str) -> str:
+    if form is Format.JSON:
+        return report.to_json()
+    if form is Format.SARIF:
+        place = target.rpartition(":")[0]
+        return report.to_sarif(artifact=place if place.endswith(".py") else None)
+    if form is Format.GITHUB:
+        return annotations(report)
+    text = io.StringIO()
+    render_text(Console(file=text, width=100, highlight=False), report, target=target)
+    return text.getvalue()
+
+
+def exit_status(diagnosis: Diagnosis, fail_on: FailOn) -> int:
+    """1 if a finding is at or above the severity, else 0."""
+    if fail_on is FailOn.NEVER:
+        return 0
+    grave = SEVERITIES[: SEVERITIES.index(fail_on.value) + 1]
+    return int(any(finding.severity in grave for finding in diagnosis.findings))

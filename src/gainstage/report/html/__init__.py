@@ -1,0 +1,1 @@
+"""One self-contained page: no script, no request, readable with styles off."""

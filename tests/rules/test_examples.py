@@ -1,0 +1,69 @@
+"""Every rule fires on its own bad example and leaves its good one in peace; so do all others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import gainstage as gs
+from gainstage.rules import RULES, Rule, rule_of
+from gainstage.rules.base import SECTIONS
+
+
+def report(source: str) -> gs.Report:
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(source, names)
+    return gs.check(names["subject"], **names.get("check_options", {}))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_fires_on_its_bad_example_as_the_root_cause_or_under_one(rule: Rule) -> None:
+    found = {finding.code: finding for finding in report(rule.bad.source).findings}
+
+    assert rule.code in found
+    finding = found[rule.code]
+    assert finding.severity in rule.severities
+    assert finding.message
+    assert finding.why
+    assert finding.advice
+    if finding.consequence_of is not None:
+        assert rule.code in rule_of(finding.consequence_of).explains
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_no_rule_warns_on_a_good_example(rule: Rule) -> None:
+    result = report(rule.good.source)
+
+    assert [f.code for f in result.findings if f.severity != "info" or f.code == rule.code] == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_has_a_whole_page(rule: Rule) -> None:
+    assert rule.summary.endswith(".")
+    assert all(f"{section}:" in rule.page for section in SECTIONS)
+    assert all(threshold.source and threshold.unit for threshold in rule.thresholds)
+    assert set(rule.claims) <= {claim.id for claim in gs.lab.claims()}
+    assert set(rule.explains) - {"INI006", "OPT003"} <= {other.code for other in RULES}
+
+
+def test_codes_are_unique_and_never_change() -> None:
+    assert [(rule.code, rule.name) for rule in RULES] == [
+        ("INI001", "symmetric-init"),
+        ("INI002", "gain-mismatch"),
+        ("INI003", "signal-vanishes"),
+        ("INI004", "signal-explodes"),
+        ("ACT001", "dead-units"),
+        ("ACT002", "saturated-units"),
+        ("ACT004", "output-loss-mismatch"),
+        ("GRD001", "gradient-vanishes"),
+        ("GRD002", "gradient-explodes"),
+        ("NRM001", "norm-frozen-in-training"),
+        ("NRM003", "tiny-batch-norm"),
+        ("NRM004", "bias-before-norm"),
+        ("OPT004", "diverging"),
+        ("NUM001", "first-non-finite"),
+        ("DAT001", "input-scale"),
+    ]

@@ -1,0 +1,148 @@
+"""Networks that train get no warning: precision is the first virtue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import gainstage as gs
+
+Case = tuple[nn.Module, object]
+images = lambda n=16: (torch.randn(n, 3, 16, 16), torch.randint(10, (n,)))  # noqa: E731
+vectors = lambda n=64: (torch.randn(n, 32), torch.randint(10, (n,)))  # noqa: E731
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True))), inplace=True)
+
+
+class SkipInit(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second, self.alpha = nn.Linear(width, width), nn.Linear(width, width), nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.alpha * self.second(F.relu(self.first(x)))
+
+
+class Transformer(nn.Module):
+    def __init__(self, norm_first: bool, depth: int = 6) -> None:
+        super().__init__()
+        self.embedding, self.position = nn.Embedding(50, 32), nn.Parameter(torch.randn(12, 32) * 0.02)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, norm_first=norm_first)
+        self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(self.embedding(x) + self.position).mean(1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.cell, self.head = kind(8, 32, num_layers=2, batch_first=True), nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+def mlp(depth: int, activation: type[nn.Module]) -> nn.Module:
+    return nn.Sequential(
+        *[m for i in range(depth) for m in (nn.Linear(32, 32), activation())], nn.Linear(32, 10)
+    )
+
+
+def he(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    return model
+
+
+def depthwise() -> nn.Module:
+    stages: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.Hardswish()]
+    for _ in range(5):
+        stages += [nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU6()]
+        stages += [nn.Conv2d(16, 16, 1, bias=False), nn.BatchNorm2d(16), nn.SiLU()]
+    return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+def resnet(depth: int) -> nn.Module:
+    stem = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    return nn.Sequential(*stem, *[ResidualBlock(16) for _ in range(depth)], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+def autoencoder() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+        nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1),
+    )  # fmt: skip
+
+
+def frozen_trunk() -> nn.Module:
+    model = nn.Sequential(resnet(2)[:-1], nn.Linear(16, 10))
+    model[0].requires_grad_(False)
+    return model
+
+
+HEALTHY: dict[str, Callable[[], Case]] = {
+    "3-layer relu, torch default": lambda: (mlp(3, nn.ReLU), vectors()),
+    "3-layer tanh, torch default": lambda: (mlp(3, nn.Tanh), vectors()),
+    "2-layer sigmoid, torch default": lambda: (mlp(2, nn.Sigmoid), vectors()),
+    "3-layer gelu, torch default": lambda: (mlp(3, nn.GELU), vectors()),
+    "12-layer relu, he": lambda: (he(mlp(12, nn.ReLU)), vectors()),
+    "12-layer leaky relu, he": lambda: (he(mlp(12, nn.LeakyReLU)), vectors()),
+    "20-layer selu, lecun": lambda: (gs_initialized(mlp(20, nn.SELU)), vectors()),
+    "linear regression": lambda: (nn.Linear(32, 1), (torch.randn(64, 32), torch.randn(64, 1))),
+    "lenet": lambda: (
+        nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(216, 84), nn.ReLU(), nn.Linear(84, 10)),
+        images(),
+    ),
+    "resnet, 4 blocks": lambda: (resnet(4), images()),
+    "resnet, 16 blocks": lambda: (resnet(16), images()),
+    "depthwise": lambda: (depthwise(), images()),
+    "skipinit, 30 blocks": lambda: (nn.Sequential(*[SkipInit(32) for _ in range(30)], nn.Linear(32, 10)), vectors()),
+    "transformer, pre-norm": lambda: (Transformer(norm_first=True), (torch.randint(50, (16, 12)), torch.randint(10, (16,)))),
+    "transformer, post-norm": lambda: (Transformer(norm_first=False), (torch.randint(50, (16, 12)), torch.randint(10, (16,)))),
+    "lstm": lambda: (Recurrent(nn.LSTM), (torch.randn(16, 12, 8), torch.randint(10, (16,)))),
+    "gru": lambda: (Recurrent(nn.GRU), (torch.randn(16, 12, 8), torch.randint(10, (16,)))),
+    "autoencoder": lambda: (autoencoder(), (x := torch.randn(8, 3, 16, 16), x)),
+    "frozen trunk": lambda: (frozen_trunk(), images()),
+    "sigmoid output, mse on probabilities": lambda: (
+        nn.Sequential(mlp(2, nn.ReLU), nn.Sigmoid()), (torch.randn(64, 32), torch.rand(64, 10)),
+    ),
+    "zero read-out": lambda: (zero_head(mlp(3, nn.ReLU)), vectors()),
+}  # fmt: skip
+
+
+def gs_initialized(model: nn.Module) -> nn.Module:
+    gs.initialize(model, vectors())
+    return model
+
+
+def zero_head(model: nn.Sequential) -> nn.Module:
+    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(model[-1].bias)
+    return model
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_is_silent(name: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    model, batch = HEALTHY[name]()
+
+    findings = gs.check(model, batch).findings
+
+    assert [(f.code, f.message) for f in findings if f.severity != "info"] == []
