@@ -86,6 +86,5 @@ def outcome(trial: gs.Trial) -> str:
     return (
         f"{verdict}: after {trial.steps} steps of {trial.optimizer} the loss is {after:.3g} with and {before:.3g} "
         f"without; it is lower by {trial.effect:.3g} (95 % interval {low:.3g} to {high:.3g}, "
-        f"{len(trial.before)} pairs)."
-        + (f" {trial.note}" if trial.note else "")
+        f"{len(trial.before)} pairs)." + (f" {trial.note}" if trial.note else "")
     )

@@ -87,7 +87,9 @@ class Verdict:
             InputError: if there are no rows, because the claim was not run.
         """
         if not self.rows:
-            raise InputError(f"figure: the claim must have been run, got {self.outcome!r} ({self.claim_id}). {self.why}")
+            raise InputError(
+                f"figure: the claim must have been run, got {self.outcome!r} ({self.claim_id}). {self.why}"
+            )
         return self.claim.figure(self.rows)
 
     def to_json(self) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 
-import torch
 from torch import nn
 
 from gainstage.errors import SubjectError
@@ -64,15 +63,3 @@ def replace_module_(model: nn.Module, path: str, new: nn.Module) -> None:
     if not name:
         raise SubjectError("fix: the module must have a parent, got the root. Change the model itself.")
     setattr(model.get_submodule(parent), name, new)
-
-
-def cleared_gradients(model: nn.Module) -> None:
-    """Drops every gradient of a copy."""
-    for parameter in model.parameters():
-        parameter.grad = None
-
-
-def same_device(tensor: torch.Tensor, model: nn.Module) -> torch.Tensor:
-    """The tensor on the device of the model's first parameter."""
-    first = next(model.parameters(), None)
-    return tensor if first is None else tensor.to(first.device)

@@ -1,6 +1,6 @@
 """A diagnosis as JSON, and the JSON Schema of that, generated from the same records.
 
-    python -m gainstage.report.json_report > src/gainstage/report/schemas/report.schema.json
+python -m gainstage.report.json_report > src/gainstage/report/schemas/report.schema.json
 """
 
 from __future__ import annotations

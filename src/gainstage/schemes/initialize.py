@@ -60,20 +60,23 @@ class InitReport:
 
     def __str__(self) -> str:
         width = max([5, *(len(row.layer) for row in self.rows)])
-        head = f"{'layer':<{width}}  {'before':<12} {'scheme':<15} {'std before':>10} {'after':>9} {'rms before':>11} {'after':>9}"
-        lines = [head.replace("before", "followed by", 1) if False else head.replace("before      ", "followed by ", 1)]
+        head = f"{'layer':<{width}}  {'followed by':<12} {'scheme':<15} {'std before':>10} {'after':>9} "
+        lines = [head + f"{'rms before':>11} {'after':>9}"]
         for row in self.rows:
             rms = ["-" if value is None else f"{value:.3g}" for value in (row.rms_before, row.rms_after)]
             lines.append(
                 f"{row.layer:<{width}}  {row.follows:<12} {row.scheme:<15} {row.before:>10.3g} {row.after:>9.3g} "
                 f"{rms[0]:>11} {rms[1]:>9}"
             )
+        if not self.untouched:
+            return "\n".join([*lines, f"{len(self.initialized)} parameters initialized, all."])
         lines.append(f"{len(self.initialized)} parameters initialized, {len(self.untouched)} left as they were:")
         reasons: dict[str, list[str]] = {}
         for name, reason in self.untouched:
             reasons.setdefault(reason, []).append(name)
-        lines += [f"  {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}: {why}" for why, names in reasons.items()]
-        return "\n".join(lines if self.untouched else [*lines[:-1], f"{len(self.initialized)} parameters initialized, all."])
+        for reason, names in reasons.items():
+            lines.append(f"  {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}: {reason}")
+        return "\n".join(lines)
 
 
 def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", seed: int = 0) -> InitReport:

@@ -17,6 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerRecord", "NormRecord", "ParameterRecord", "Subject", "TensorRecord", "Trace", "record"]
 
-__getattr__ = lazy_attributes(
-    __name__, {"record": "gainstage.trace.recorder", "Subject": "gainstage.trace.subject"}
-)
+__getattr__ = lazy_attributes(__name__, {"record": "gainstage.trace.recorder", "Subject": "gainstage.trace.subject"})

@@ -86,7 +86,13 @@ class RecordingMode(TorchDispatchMode):
         self._awaiting.clear()
 
     def _observe(
-        self, func: OpOverload, spec: OpSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], results: Any, before: Any
+        self,
+        func: OpOverload,
+        spec: OpSpec,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        results: Any,
+        before: Any,
     ) -> None:
         read = ops.signal_tensors((*args, *kwargs.values()))
         produced = ops.signal_tensors(results)
@@ -162,7 +168,9 @@ class RecordingMode(TorchDispatchMode):
             return self._observe_combination(spec, read, origins, output)
         return None
 
-    def _observe_map(self, spec: OpSpec, args: tuple[Any, ...], output: torch.Tensor, origins: list[Origin]) -> Origin | None:
+    def _observe_map(
+        self, spec: OpSpec, args: tuple[Any, ...], output: torch.Tensor, origins: list[Origin]
+    ) -> Origin | None:
         geometry = maps.geometry(spec, args, output, self.provenance.of)
         if geometry is None:
             return None
@@ -222,7 +230,12 @@ class RecordingMode(TorchDispatchMode):
         return self._measured(draft, output)
 
     def _observe_activation(
-        self, spec: OpSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: torch.Tensor, origins: list[Origin]
+        self,
+        spec: OpSpec,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        output: torch.Tensor,
+        origins: list[Origin],
     ) -> Origin | None:
         source = merged(origins)
         op, attributes = ops.described(spec, args, kwargs)
@@ -266,7 +279,9 @@ class RecordingMode(TorchDispatchMode):
             return None
         source = merged(signals)
         unit_dim = self._unit_dim(output, source)
-        draft = self._draft(f"{self.stack.path}:{spec.name}", "other", spec.name, self.stack.path, spec, output, unit_dim, source)
+        draft = self._draft(
+            f"{self.stack.path}:{spec.name}", "other", spec.name, self.stack.path, spec, output, unit_dim, source
+        )
         return None if draft is None else self._measured(draft, output)
 
     def _absorb_bias(self, bias: torch.Tensor, origin: Origin, signal: Origin, output: torch.Tensor) -> bool:

@@ -89,9 +89,7 @@ Snapshot = dict[str, tuple[Any, Any]]
 
 def _snapshot(attributes: dict[str, Any]) -> Snapshot:
     """Each attribute with a copy of its contents where it is a plain container (``_buffers`` among them)."""
-    return {
-        key: (value, value.copy() if isinstance(value, _CONTAINERS) else None) for key, value in attributes.items()
-    }
+    return {key: (value, value.copy() if isinstance(value, _CONTAINERS) else None) for key, value in attributes.items()}
 
 
 def _restore(attributes: dict[str, Any], snapshot: Snapshot) -> None:

@@ -99,9 +99,7 @@ def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) ->
         scope.enter_context(preserved(model))
         scope.enter_context(torch.enable_grad() if backward else torch.no_grad())
         scope.enter_context(stack.following())
-        mode = RecordingMode(
-            stack, Provenance(model, held), guard, batch_size, careful=careful, backward=backward
-        )
+        mode = RecordingMode(stack, Provenance(model, held), guard, batch_size, careful=careful, backward=backward)
         run = _run(subject, batch, mode, backward=backward)
         return _assembled(subject, batch, run, batch_size, backward=backward)
 
@@ -212,7 +210,9 @@ def _first_non_finite(
     for parameter in parameters:
         if parameter.non_finite:
             module = parameter.name.rpartition(".")[0]
-            return NonFiniteRecord(parameter.name, module, "parameter", "nan", parameter.non_finite, None, parameter.dtype)
+            return NonFiniteRecord(
+                parameter.name, module, "parameter", "nan", parameter.non_finite, None, parameter.dtype
+            )
     found = mode.first_non_finite
     if found is None or found.phase != "backward":
         return found

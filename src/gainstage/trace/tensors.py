@@ -18,7 +18,9 @@ def parameter_records(
     """One record for each distinct parameter, with its gradient if one arrived."""
     seen = set(used)
     return tuple(
-        _parameter_record(name, parameter.detach(), gradients.get(name), requires_grad=parameter.requires_grad, used=name in seen)
+        _parameter_record(
+            name, parameter.detach(), gradients.get(name), requires_grad=parameter.requires_grad, used=name in seen
+        )
         for name, parameter in model.named_parameters()
     )
 
