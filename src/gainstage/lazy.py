@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 from collections.abc import Callable, Mapping
 
 
@@ -22,7 +23,12 @@ def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], o
         home = homes.get(name)
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(home)
+        # rich draws from python's generator when it is imported; a user's seed must survive a first `gs.check`.
+        state = random.getstate()
+        try:
+            module = importlib.import_module(home)
+        finally:
+            random.setstate(state)
         return module if home.rpartition(".")[2] == name and not hasattr(module, name) else getattr(module, name)
 
     return resolve

@@ -11,7 +11,7 @@ import pytest
 
 from gainstage.cli import main
 
-FACTORIES = '''
+FACTORIES = """
 import torch
 from torch import nn
 import gainstage as gs
@@ -51,7 +51,7 @@ def wrong():
 
 def misfit():
     return nn.Linear(8, 3), batch()
-'''
+"""
 
 
 @pytest.fixture
@@ -82,6 +82,8 @@ def spawn() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in a process of its own."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "gainstage", *arguments], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "gainstage", *arguments], capture_output=True, text=True, check=False
+        )
 
     return call

@@ -65,7 +65,9 @@ def trace(depth: int = 30) -> Trace:
 
 def findings(depth: int = 30) -> tuple[Finding, ...]:
     names = tuple(layer.name for layer in layers(depth))
-    refit = Fix("INI002", "layers.0", "Draw the weights of 30 linear layers with the He variance 2 / fan_in.", "rescale")
+    refit = Fix(
+        "INI002", "layers.0", "Draw the weights of 30 linear layers with the He variance 2 / fan_in.", "rescale"
+    )
     return (
         Finding(
             "INI002", "gain-mismatch", "error", "init", "layers.0",
@@ -166,7 +168,9 @@ class FakeVerdict:
 
 @pytest.fixture
 def verdicts() -> tuple[FakeVerdict, ...]:
-    rows = [{"layer": i, "gain": k, "q": g**i} for k, g in (("2 / fan_in", 1.0), ("1 / fan_in", 0.5)) for i in range(31)]
+    rows = [
+        {"layer": i, "gain": k, "q": g**i} for k, g in (("2 / fan_in", 1.0), ("1 / fan_in", 0.5)) for i in range(31)
+    ]
     chart = alt.Chart(alt.Data(values=rows)).mark_line(clip=True)
     chart = chart.encode(
         x=alt.X("layer:Q"), y=alt.Y("q:Q", scale=alt.Scale(type="log"), title="mean square"), color="gain:N"

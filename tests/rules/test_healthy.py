@@ -29,7 +29,11 @@ class ResidualBlock(nn.Module):
 class SkipInit(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second, self.alpha = nn.Linear(width, width), nn.Linear(width, width), nn.Parameter(torch.zeros(()))
+        self.first, self.second, self.alpha = (
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+            nn.Parameter(torch.zeros(())),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.alpha * self.second(F.relu(self.first(x)))
@@ -57,9 +61,7 @@ class Recurrent(nn.Module):
 
 
 def mlp(depth: int, activation: type[nn.Module]) -> nn.Module:
-    return nn.Sequential(
-        *[m for i in range(depth) for m in (nn.Linear(32, 32), activation())], nn.Linear(32, 10)
-    )
+    return nn.Sequential(*[m for i in range(depth) for m in (nn.Linear(32, 32), activation())], nn.Linear(32, 10))
 
 
 def he(model: nn.Module) -> nn.Module:
@@ -80,7 +82,9 @@ def depthwise() -> nn.Module:
 
 def resnet(depth: int) -> nn.Module:
     stem = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    return nn.Sequential(*stem, *[ResidualBlock(16) for _ in range(depth)], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    return nn.Sequential(
+        *stem, *[ResidualBlock(16) for _ in range(depth)], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)
+    )
 
 
 def autoencoder() -> nn.Module:

@@ -13,7 +13,7 @@ import gainstage as gs
 from gainstage.cli import targets
 from gainstage.cli.output import deliver, stdout
 from gainstage.diagnosis.records import Diagnosis
-from gainstage.report.github import annotations
+from gainstage.report.github import github_annotations
 from gainstage.report.levels import render_levels
 from gainstage.report.text import render_text
 from gainstage.rules.base import SEVERITIES
@@ -72,7 +72,7 @@ def _written(report: gs.Report, form: Format, target: str) -> str:
         place = target.rpartition(":")[0]
         return report.to_sarif(artifact=place if place.endswith(".py") else None)
     if form is Format.GITHUB:
-        return annotations(report)
+        return github_annotations(report)
     text = io.StringIO()
     render_text(Console(file=text, width=100, highlight=False), report, target=target)
     return text.getvalue()

@@ -51,7 +51,8 @@ def run_claim(
 ) -> gs.lab.Verdict:
     """Runs one claim with a progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr(), transient=True) as progress:
+    console = stderr()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(claim_id, total=None)
 
         def advance(done: int, total: int) -> None:

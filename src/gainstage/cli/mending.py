@@ -69,7 +69,8 @@ def fix(
 def trial(subject: gs.Subject, fixes: tuple[gs.Fix, ...], *, steps: int, seeds: int) -> gs.Trial:
     """A paired trial with a progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr(), transient=True) as progress:
+    console = stderr()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("paired trial", total=None)
 
         def advance(done: int, total: int) -> None:

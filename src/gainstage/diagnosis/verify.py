@@ -68,7 +68,7 @@ def verify(
     return _trial(pairs, chosen, steps, subject)
 
 
-def _require(condition: bool, message: str) -> None:  # noqa: FBT001 - the condition is the argument
+def _require(condition: bool, message: str) -> None:
     if not condition:
         raise InputError(f"verify: {message}")
 

@@ -9,7 +9,7 @@ from gainstage.rules.base import Finding, Severity
 _COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
 
 
-def annotations(diagnosis: Diagnosis) -> str:
+def github_annotations(diagnosis: Diagnosis) -> str:
     """One ``::error title=...::...`` line a finding, in the report's order; empty without findings.
 
     References:

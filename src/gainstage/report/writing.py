@@ -27,7 +27,8 @@ def write_atomically(path: str | os.PathLike[str], text: str, operation: str) ->
     place = Path(path)
     if not place.parent.is_dir():
         raise InputError(
-            f"{operation}: path must lie in a folder that exists, got {str(place)!r}. Create {str(place.parent)!r} first."
+            f"{operation}: path must lie in a folder that exists, got {str(place)!r}. "
+            f"Create {str(place.parent)!r} first."
         )
     if place.is_dir():
         raise InputError(f"{operation}: path must be a file, got the folder {str(place)!r}. Name a file inside it.")

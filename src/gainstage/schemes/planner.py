@@ -55,9 +55,9 @@ def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
     distribution = AUTO.get(name, "normal")
     plans: dict[str, Plan] = {}
     for position, layer in enumerate(trace.layers):
-        if layer.kind in MAPS and layer.parameters and layer.parameters[0] not in plans and layer.fan_in:
-            behind = follower(trace, position)
-            plans[layer.parameters[0]] = _plan(layer, behind, fixed, distribution)
+        weight = next(iter(layer.parameters), None)
+        if layer.kind in MAPS and weight is not None and weight not in plans and layer.fan_in:
+            plans[weight] = _plan(layer, weight, follower(trace, position), fixed, distribution)
     return tuple(plans.values())
 
 
@@ -76,14 +76,14 @@ def follower(trace: Trace, position: int) -> LayerRecord | None:
         reader = readers[0]
 
 
-def _plan(layer: LayerRecord, behind: LayerRecord | None, fixed: Scheme | None, distribution: str) -> Plan:
+def _plan(layer: LayerRecord, weight: str, behind: LayerRecord | None, fixed: Scheme | None, distribution: str) -> Plan:
     chosen, gain = _automatic(behind, distribution)
     if fixed is not None:
         chosen, gain = fixed, gain if fixed.uses_gain else 1.0
     fan_in, fan_out = layer.fan_in or 1.0, layer.fan_out or 1.0
     bias = layer.parameters[1] if len(layer.parameters) > 1 and layer.bias_rms is not None else None
     return Plan(
-        layer.name, layer.parameters[0], bias, "none" if behind is None else behind.op, chosen, gain,
+        layer.name, weight, bias, "none" if behind is None else behind.op, chosen, gain,
         fan_in, fan_out, chosen.variance(fan_in, fan_out, gain),
     )  # fmt: skip
 

@@ -48,10 +48,20 @@ def unpack(batch: Any) -> Unpacked:
 
 def to_device(batch: Any, model: nn.Module) -> Any:
     """The batch with its tensors on the device of the model's first parameter or buffer."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        device = tensor.device
-        return pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), _plain(batch))
-    return batch
+    first = next(model.parameters(), None)
+    first = next(model.buffers(), None) if first is None else first
+    if first is None:
+        return batch
+    device = first.device
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), _plain(batch))
+
+
+def aliased(batch: Any) -> Any:
+    """The batch with tensors of its own over the same memory: a model that asks its input for a gradient, or
+    hooks it, does so to these."""
+    return pytree.tree_map_only(
+        torch.Tensor, lambda tensor: tensor.detach().requires_grad_(tensor.requires_grad), _plain(batch)
+    )
 
 
 def _plain(batch: Any) -> Any:

@@ -57,11 +57,11 @@ def module_path(parameter: str) -> str:
     return parameter.rpartition(".")[0] if path is None else path
 
 
-def geometry(spec: OpSpec, args: tuple[Any, ...], output: torch.Tensor, origin_of: OriginOf) -> Geometry | None:
+def geometry(spec: OpSpec, args: tuple[Any, ...], origin_of: OriginOf) -> Geometry | None:
     """The map's geometry, or None if neither of its operands comes from parameters alone (a product of two
     signals is no layer)."""
     if spec.name == "rnn":
-        return _recurrent(args, output, origin_of)
+        return _recurrent(args, origin_of)
     assert spec.weight is not None
     signal, weight = args[spec.argument], args[spec.weight]
     swapped = not origin_of(weight).parameters and spec.kind == "linear" and bool(origin_of(signal).parameters)
@@ -100,7 +100,7 @@ def _fans(
     return spec.name, (float(rows), float(columns)), {}
 
 
-def _recurrent(args: tuple[Any, ...], output: torch.Tensor, origin_of: OriginOf) -> Geometry | None:
+def _recurrent(args: tuple[Any, ...], origin_of: OriginOf) -> Geometry | None:
     signal, weights = args[0], [arg for arg in args[1:5] if isinstance(arg, torch.Tensor)]
     names = [name for weight in weights for name in origin_of(weight).parameters]
     if not names:

@@ -7,6 +7,7 @@ the next operation runs: only then has autograd given the tensor its history.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,30 @@ from gainstage.trace.records import LayerKind, NonFiniteRecord
 
 # A cell called for every pixel of a sequence would fill the trace; its later calls pass through unrecorded.
 MAX_CALLS = 16
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation as it ran.
+
+    Attributes:
+        read, origins: Its signal tensors among the arguments, and where each comes from.
+        before: A batch norm's running statistics from before the call.
+    """
+
+    func: OpOverload
+    spec: OpSpec
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    results: Any
+    read: list[torch.Tensor]
+    origins: list[Origin]
+    before: norms.Running | None
+
+    @property
+    def name(self) -> str:
+        """Of the aten operation, with the underscore of an in-place one."""
+        return self.func.overloadpacket.__name__
 
 
 class RecordingMode(TorchDispatchMode):
@@ -57,25 +82,25 @@ class RecordingMode(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        """Runs the operation and looks at it."""
         kwargs = kwargs or {}
         self.hook_awaiting()
         read = ops.signal_tensors((*args, *kwargs.values()))
         written = [args[w] if isinstance(w, int) else kwargs.get(w) for w in ops.written_arguments(func)]
         for tensor in ops.signal_tensors(written):
             self.guard.before_write(tensor)
+        spec = ops.spec_of(func)
+        looking = self.careful and self.first_non_finite is None and _all_finite(read)
         if self.in_backward:
             results = func(*args, **kwargs)
-            if self.careful and self.first_non_finite is None:
-                self._look_for_non_finite(func, read, results)
-            return results
-        spec = ops.spec_of(func)
-        finite_before = self._finite(read)
-        self.last = (spec.name, self.stack.path, tuple(tuple(t.shape) for t in read))
-        before = norms.running_statistics(func, args, kwargs) if spec.role == "norm" else None
-        results = func(*args, **kwargs)
-        if self.careful and self.first_non_finite is None and finite_before:
+        else:
+            self.last = (spec.name, self.stack.path, tuple(tuple(t.shape) for t in read))
+            before = norms.running_statistics(func, args, kwargs) if spec.role == "norm" else None
+            results = func(*args, **kwargs)
+            origins = [self.provenance.of(tensor) for tensor in read]
+            self._observe(Call(func, spec, args, kwargs, results, read, origins, before))
+        if looking:
             self._look_for_non_finite(func, read, results)
-        self._observe(func, spec, args, kwargs, results, before)
         return results
 
     def hook_awaiting(self) -> None:
@@ -85,100 +110,70 @@ class RecordingMode(TorchDispatchMode):
                 tensor.register_hook(draft.measure_gradient)
         self._awaiting.clear()
 
-    def _observe(
-        self,
-        func: OpOverload,
-        spec: OpSpec,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        results: Any,
-        before: Any,
-    ) -> None:
-        read = ops.signal_tensors((*args, *kwargs.values()))
-        produced = ops.signal_tensors(results)
-        origins = [self.provenance.of(tensor) for tensor in read]
-        if spec.role == "random" or "bernoulli_" in str(func):
+    def _observe(self, call: Call) -> None:
+        produced = ops.signal_tensors(call.results)
+        if call.spec.role == "random" or call.name == "bernoulli_":
             return self._assign(produced, Origin(noise=True))
-        data = any(origin.data for origin in origins)
+        data = any(origin.data for origin in call.origins)
         if data:
-            self.used.update(name for origin in origins for name in origin.parameters)
-        if data and not self.stack.inside and self.stack.entered:
-            self._observe_loss(func, spec, origins)
-        elif data and spec.role == "loss":
-            self._observe_inner_loss(func, origins)
-        elif data or spec.role == "map":
-            origin = self._observe_layer(func, spec, args, kwargs, results, read, origins, before)
+            self.used.update(name for origin in call.origins for name in origin.parameters)
+        if data and self.stack.entered and not self.stack.inside:
+            self._observe_loss(call)
+        elif data and call.spec.role == "loss":
+            self._observe_inner_loss(call)
+        elif produced and (data or call.spec.role == "map"):
+            origin = self._observe_layer(call, produced[0])
             if origin is not None:
                 return self._assign(produced, origin)
-        return self._assign(produced, self._passed_on(func, spec, read, origins))
+        return self._assign(produced, _passed_on(call))
 
     def _assign(self, tensors: list[torch.Tensor], origin: Origin) -> None:
         for tensor in tensors:
             self.provenance.assign(tensor, origin)
 
-    def _passed_on(self, func: OpOverload, spec: OpSpec, read: list[torch.Tensor], origins: list[Origin]) -> Origin:
-        if func.overloadpacket.__name__ in ("copy_", "fill_", "zero_") and read:
-            # A whole overwrite forgets what stood there; writing into a slice adds to it.
-            whole = read[0].numel() * read[0].element_size() == read[0].untyped_storage().nbytes()
-            origins = origins[1:] if whole else origins
-        if spec.role == "view":
-            return merged(origins)
-        if spec.role == "map":
-            return merged(origins, "matmul")
-        dropout = spec.role == "mul" and any(origin.noise for origin in origins)
-        return merged(origins, "dropout" if dropout else spec.name)
-
-    def _observe_loss(self, func: OpOverload, spec: OpSpec, origins: list[Origin]) -> None:
-        if spec.role == "view":
+    def _observe_loss(self, call: Call) -> None:
+        if call.spec.role == "view":
             return
-        self.loss_ops.append(ops.loss_name(func))
+        self.loss_ops.append(ops.loss_name(call.func))
         if self.loss_origin is None:
-            self.loss_origin = next((origin for origin in origins if origin.layers), None)
+            self.loss_origin = next((origin for origin in call.origins if origin.layers), None)
 
-    def _observe_inner_loss(self, func: OpOverload, origins: list[Origin]) -> None:
+    def _observe_inner_loss(self, call: Call) -> None:
         """A loss that the model computes itself: its log-softmax, if it has one, belongs to the loss."""
-        origin = next((origin for origin in origins if origin.layers), None)
+        origin = next((origin for origin in call.origins if origin.layers), None)
         if origin is None:
             return
         last = self.drafts[origin.layers[-1]]
         if last.op == "log_softmax":
             self.loss_ops.append("log_softmax")
             origin = Origin(data=True, layers=last.inputs, via=last.via)
-        self.loss_ops.append(ops.loss_name(func))
+        self.loss_ops.append(ops.loss_name(call.func))
         self.loss_origin = self.loss_origin or origin
 
-    def _observe_layer(
-        self, func: OpOverload, spec: OpSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], results: Any,
-        read: list[torch.Tensor], origins: list[Origin], before: Any,
-    ) -> Origin | None:  # fmt: skip
+    def _observe_layer(self, call: Call, output: torch.Tensor) -> Origin | None:
         """Drafts the record if the operation deserves one, and returns its output's origin; None otherwise."""
-        output = next(iter(ops.signal_tensors(results)), None)
-        if output is None:
-            return None
-        if spec.role == "map":
-            return self._observe_map(spec, args, output, origins)
-        if spec.role == "view":
-            self._follow_reshape(output, origins)
-            return None
-        if spec.role == "norm":
-            return self._observe_norm(func, spec, args, kwargs, results, output, before)
-        if spec.role in ("activation", "attention"):
-            return self._observe_activation(spec, args, kwargs, output, origins)
-        if spec.role in ("add", "mul"):
-            return self._observe_combination(spec, read, origins, output)
+        role = call.spec.role
+        if role == "map":
+            return self._observe_map(call, output)
+        if role == "norm":
+            return self._observe_norm(call, output)
+        if role in ("activation", "attention"):
+            return self._observe_activation(call, output)
+        if role in ("add", "mul"):
+            return self._observe_combination(call, output)
+        if role == "view":
+            self._follow_reshape(output, call.origins)
         return None
 
-    def _observe_map(
-        self, spec: OpSpec, args: tuple[Any, ...], output: torch.Tensor, origins: list[Origin]
-    ) -> Origin | None:
-        geometry = maps.geometry(spec, args, output, self.provenance.of)
+    def _observe_map(self, call: Call, output: torch.Tensor) -> Origin | None:
+        geometry = maps.geometry(call.spec, call.args, self.provenance.of)
         if geometry is None:
             return None
         signal = geometry.signal
         source = self.provenance.of(signal) if signal is not None else Origin(data=True)
-        name = maps.owner(geometry.parameters[0])
+        weight = geometry.parameters[0]
         draft = self._draft(
-            name, geometry.kind, geometry.op, maps.module_path(geometry.parameters[0]), spec, output,
+            maps.owner(weight), geometry.kind, geometry.op, maps.module_path(weight), call.spec, output,
             geometry.unit_dim, source,
         )  # fmt: skip
         if draft is None:
@@ -205,84 +200,72 @@ class RecordingMode(TorchDispatchMode):
         if signal.is_floating_point() or signal.is_complex():
             draft.input_sums = reductions.moments(signal, None, careful=self.careful)
 
-    def _observe_norm(
-        self, func: OpOverload, spec: OpSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], results: Any,
-        output: torch.Tensor, before: Any,
-    ) -> Origin | None:  # fmt: skip
-        call = norms.call(func, args, kwargs)
-        source = self.provenance.of(call["input"])
-        parameters = tuple(
-            name
-            for key in ("weight", "bias")
-            if isinstance(call.get(key), torch.Tensor)
-            for name in self.provenance.of(call[key]).parameters
-        )
-        name = maps.owner(parameters[0]) if parameters else self.stack.operation_name(spec.name)
+    def _observe_norm(self, call: Call, output: torch.Tensor) -> Origin | None:
+        named = norms.named_arguments(call.func, call.args, call.kwargs)
+        affine = [named[key] for key in ("weight", "bias") if isinstance(named.get(key), torch.Tensor)]
+        parameters = tuple(name for tensor in affine for name in self.provenance.of(tensor).parameters)
+        name = maps.owner(parameters[0]) if parameters else self.stack.operation_name(call.spec.name)
         module = maps.module_path(parameters[0]) if parameters else self.stack.path
-        unit_dim = -1 if spec.name in ("layer_norm", "rms_norm") else 1
-        draft = self._draft(name, "norm", spec.name, module, spec, output, unit_dim, source)
+        unit_dim = -1 if call.spec.name in ("layer_norm", "rms_norm") else 1
+        source = self.provenance.of(named["input"])
+        draft = self._draft(name, "norm", call.spec.name, module, call.spec, output, unit_dim, source)
         if draft is None:
             return None
         draft.parameters = parameters
-        draft.norm = norms.facts(spec.name, call, self.stack.module, self.batch_size)
-        draft.op = str(draft.norm["type"]) + "_norm"
-        draft.norm_figures = norms.against_running(call, before)
+        draft.norm = norms.facts(call.spec.name, named, self.stack.module, self.batch_size)
+        draft.op = f"{draft.norm['type']}_norm"
+        draft.norm_figures = norms.against_running(named, call.before)
         return self._measured(draft, output)
 
-    def _observe_activation(
-        self,
-        spec: OpSpec,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: torch.Tensor,
-        origins: list[Origin],
-    ) -> Origin | None:
-        source = merged(origins)
-        op, attributes = ops.described(spec, args, kwargs)
-        kind: LayerKind = spec.kind
-        if spec.name == "softmax" and "matmul" in source.via:
-            kind = "attention"
-        parameters = tuple(name for origin in origins if not origin.data for name in origin.parameters)
-        unit_dim = self._unit_dim(output, source)
-        draft = self._draft(self.stack.operation_name(op), kind, op, self.stack.path, spec, output, unit_dim, source)
+    def _observe_activation(self, call: Call, output: torch.Tensor) -> Origin | None:
+        source = merged(call.origins)
+        op, attributes = ops.described(call.spec, call.args, call.kwargs)
+        kind: LayerKind = "attention" if op == "softmax" and "matmul" in source.via else call.spec.kind
+        name, unit_dim = self.stack.operation_name(op), self._unit_dim(output, source)
+        draft = self._draft(name, kind, op, self.stack.path, call.spec, output, unit_dim, source)
         if draft is None:
             return None
-        draft.attributes, draft.parameters = attributes, parameters
+        draft.attributes = attributes
+        draft.parameters = tuple(name for origin in call.origins if not origin.data for name in origin.parameters)
         return self._measured(draft, output)
 
-    def _observe_combination(
-        self, spec: OpSpec, read: list[torch.Tensor], origins: list[Origin], output: torch.Tensor
-    ) -> Origin | None:
-        """A bias is taken into its map; a sum of two layers, or with a parameter of two dimensions, is a layer."""
-        if len(read) < 2:
+    def _observe_combination(self, call: Call, output: torch.Tensor) -> Origin | None:
+        """A bias is taken into its map; a sum of two signals, or with a parameter of two dimensions, is a layer."""
+        if len(call.read) != 2:
             return None
-        signals = [origin for origin in origins if origin.data]
-        parameters = [(t, o) for t, o in zip(read, origins, strict=True) if not o.data and o.parameters]
-        if parameters and len(signals) == 1:
-            tensor, origin = parameters[0]
-            if spec.role == "add" and self._absorb_bias(tensor, origin, signals[0], output):
-                return signals[0]
-            if sum(size > 1 for size in tensor.shape) < 2:
-                return None
-            name = maps.owner(origin.parameters[0])
-            draft = self._draft(
-                name, "other", spec.name, maps.module_path(origin.parameters[0]), spec, output,
-                self._unit_dim(output, signals[0]), signals[0],
-            )  # fmt: skip
-            if draft is None:
-                return None
-            draft.parameters = origin.parameters
-            draft.weight_sums = reductions.moments(tensor)
-            return self._measured(draft, output)
+        signals = [origin for origin in call.origins if origin.data]
+        if len(signals) == 1:
+            parameter, origin = next(pair for pair in zip(call.read, call.origins, strict=True) if not pair[1].data)
+            return self._observe_parameter(call, parameter, origin, signals[0], output) if origin.parameters else None
         distinct = len({origin.layers for origin in signals}) > 1
-        if spec.role != "add" or not distinct or read[0].shape != read[1].shape:
+        if call.spec.role != "add" or not distinct or call.read[0].shape != call.read[1].shape:
             return None
         source = merged(signals)
-        unit_dim = self._unit_dim(output, source)
         draft = self._draft(
-            f"{self.stack.path}:{spec.name}", "other", spec.name, self.stack.path, spec, output, unit_dim, source
-        )
+            f"{self.stack.path}:{call.spec.name}", "other", call.spec.name, self.stack.path, call.spec, output,
+            self._unit_dim(output, source), source,
+        )  # fmt: skip
         return None if draft is None else self._measured(draft, output)
+
+    def _observe_parameter(
+        self, call: Call, parameter: torch.Tensor, origin: Origin, signal: Origin, output: torch.Tensor
+    ) -> Origin | None:
+        """A signal plus or times a parameter."""
+        if call.spec.role == "add" and self._absorb_bias(parameter, origin, signal, output):
+            return signal
+        if sum(size > 1 for size in parameter.shape) < 2:
+            return None
+        name = origin.parameters[0]
+        draft = self._draft(
+            maps.owner(name), "other", call.spec.name, maps.module_path(name), call.spec, output,
+            self._unit_dim(output, signal), signal,
+        )  # fmt: skip
+        if draft is None:
+            return None
+        draft.parameters = origin.parameters
+        if not origin.plain:
+            draft.weight_sums = reductions.moments(parameter)
+        return self._measured(draft, output)
 
     def _absorb_bias(self, bias: torch.Tensor, origin: Origin, signal: Origin, output: torch.Tensor) -> bool:
         if len(signal.layers) != 1 or signal.via or sum(size > 1 for size in bias.shape) > 1:
@@ -334,17 +317,14 @@ class RecordingMode(TorchDispatchMode):
         self._awaiting.append((output, draft))
         return Origin(data=True, layers=(draft.position,))
 
-    def _finite(self, tensors: list[torch.Tensor]) -> bool:
-        return not self.careful or all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-
     def _look_for_non_finite(self, func: OpOverload, read: list[torch.Tensor], results: Any) -> None:
+        """Notes the operation if it made something non-finite of finite inputs."""
         name = func.overloadpacket.__name__
-        if name.startswith("empty") or name.startswith("new_empty") or not self._finite(read):
+        if name.startswith(_UNCOMPUTED):
             return
         for tensor in ops.signal_tensors(results):
             bad = ~torch.isfinite(tensor)
-            # An attention mask is filled with -inf on purpose: no operation computed it.
-            if bool(bad.any()) and name not in ("full", "full_like", "fill_", "masked_fill", "masked_fill_", "where"):
+            if bool(bad.any()):
                 phase = "backward" if self.in_backward else "forward" if self.stack.inside else "loss"
                 kind = "nan" if bool(torch.isnan(tensor).any()) else "inf"
                 largest = max((float(t.detach().abs().max()) for t in read if t.numel()), default=None)
@@ -352,3 +332,27 @@ class RecordingMode(TorchDispatchMode):
                     ops.spec_of(func).name, self.stack.path, phase, kind, int(bad.sum()), largest, str(tensor.dtype)[6:]
                 )
                 return
+
+
+# Uninitialized memory holds anything, and an attention mask is filled with -inf on purpose.
+_UNCOMPUTED = ("empty", "new_empty", "full", "fill_", "masked_fill", "where")
+
+
+def _all_finite(tensors: list[torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+def _passed_on(call: Call) -> Origin:
+    """The origin of what an operation without a record makes of its inputs."""
+    origins = call.origins
+    if call.name in ("copy_", "fill_", "zero_") and call.read:
+        # A whole overwrite forgets what stood there; writing into a slice adds to it.
+        target = call.read[0]
+        whole = target.numel() * target.element_size() == target.untyped_storage().nbytes()
+        origins = origins[1:] if whole else origins
+    if call.spec.role == "view":
+        return merged(origins)
+    if call.spec.role == "map":
+        return merged(origins, "matmul")
+    dropout = call.spec.role == "mul" and any(origin.noise for origin in origins)
+    return merged(origins, "dropout" if dropout else call.spec.name)

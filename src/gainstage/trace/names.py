@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,7 +57,7 @@ class ModuleStack:
         return (name if count == 1 else f"{name}#{count}"), count
 
     @contextmanager
-    def following(self) -> Iterator[None]:
+    def following(self) -> Generator[None]:
         """Keeps the stack up to date while modules run."""
         handles = [
             module_hooks.register_module_forward_pre_hook(self._enter),

@@ -10,21 +10,24 @@ import torch
 from torch import nn
 from torch._ops import OpOverload
 
+from gainstage.trace import ops
 from gainstage.trace.reductions import accumulator_dtype, real_view
+
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 Call = dict[str, Any]
 Running = tuple[torch.Tensor, torch.Tensor]
 
 
-def call(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+def named_arguments(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
     """The arguments by the names of the operation's schema."""
-    named = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)}
+    named = {argument.name: value for argument, value in zip(ops.arguments_of(func), args, strict=False)}
     return {**named, **kwargs, "op": func.overloadpacket.__name__}
 
 
 def running_statistics(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Running | None:
     """Copies of the running mean and variance from before the call, which may update them."""
-    named = call(func, args, kwargs)
+    named = named_arguments(func, args, kwargs)
     mean, var = named.get("running_mean"), named.get("running_var")
     return (mean.clone(), var.clone()) if isinstance(mean, torch.Tensor) and isinstance(var, torch.Tensor) else None
 
@@ -33,7 +36,7 @@ def facts(op: str, named: Call, module: nn.Module | None, batch_size: int | None
     """The fields of `NormRecord` that are known without reducing a tensor."""
     source: torch.Tensor = named["input"]
     kind = {"batch_norm": "batch", "layer_norm": "layer", "group_norm": "group", "rms_norm": "rms"}[op]
-    if kind == "batch" and (isinstance(module, nn.modules.instancenorm._InstanceNorm) or _reshaped(source, batch_size)):
+    if kind == "batch" and (isinstance(module, INSTANCE_NORMS) or _reshaped(source, batch_size)):
         kind = "instance"
     statistics = uses_batch_statistics(named)
     tracked = getattr(module, "num_batches_tracked", None) if kind == "batch" else None

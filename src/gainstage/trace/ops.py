@@ -143,10 +143,16 @@ def loss_name(op: OpOverload) -> str:
 
 
 @lru_cache(maxsize=4096)
+def arguments_of(op: OpOverload) -> tuple[Any, ...]:
+    """The arguments of the operation's schema, in order."""
+    return tuple(getattr(op, "_schema").arguments)  # noqa: B009 - torch has no public way to it
+
+
+@lru_cache(maxsize=4096)
 def written_arguments(op: OpOverload) -> tuple[int | str, ...]:
     """Positions or keywords of the arguments that the operation writes to."""
     found: list[int | str] = []
-    for position, argument in enumerate(op._schema.arguments):
+    for position, argument in enumerate(arguments_of(op)):
         if argument.alias_info is not None and argument.alias_info.is_write:
             found.append(argument.name if argument.kwarg_only else position)
     return tuple(found)
@@ -175,7 +181,7 @@ def _hardtanh(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, At
     return ("relu6", {}) if (low, high) == (0.0, 6.0) else ("hardtanh", {"min_val": low, "max_val": high})
 
 
-def _gelu(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Attributes]:
+def _gelu(_args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Attributes]:
     return ("gelu_tanh" if kwargs.get("approximate", "none") == "tanh" else "gelu"), {}
 
 

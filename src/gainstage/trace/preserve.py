@@ -7,7 +7,7 @@ that running re-binds or fills (caches, counters) are put back from shallow copi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 _CONTAINERS = (dict, list, set)
+_POST_HOOKS = "_post_accumulate_grad_hooks"
 
 
 class WriteGuard:
@@ -47,18 +48,18 @@ class WriteGuard:
 def storage_key(tensor: torch.Tensor) -> int | None:
     """What identifies the memory that a tensor and all its views share; None where it has none."""
     try:
-        return tensor.untyped_storage()._cdata
+        return int(getattr(tensor.untyped_storage(), "_cdata"))  # noqa: B009 - private to torch, and the only identity
     except (NotImplementedError, RuntimeError):  # sparse tensors and wrapper subclasses have no storage
         return None
 
 
 def _whole_storage(tensor: torch.Tensor) -> torch.Tensor:
-    flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return flat.set_(tensor.untyped_storage(), 0, (tensor.untyped_storage().nbytes() // tensor.element_size(),))
+    count = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return tensor.detach().as_strided((count,), (1,), 0)
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
+def preserved(model: nn.Module) -> Generator[None]:
     """Restores modes, flags, buffers, hooks and attributes of every module on leaving, also after an exception."""
     modules = list(model.modules())
     attributes = [(module, _snapshot(vars(module))) for module in modules]
@@ -108,3 +109,22 @@ def _restore(attributes: dict[str, Any], snapshot: Snapshot) -> None:
 
 def _same_entries(left: dict[Any, Any], right: dict[Any, Any]) -> bool:
     return len(left) == len(right) and all(key in left and left[key] is item for key, item in right.items())
+
+
+def accumulated_gradients(loss: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor | None]:
+    """The gradients by a plain backward pass, which re-entrant checkpoints insist on; ``.grad`` stays as it was.
+
+    What hangs on the accumulation of a gradient (an optimizer that steps in the backward pass) is off meanwhile.
+    """
+    saved = {name: parameter.grad for name, parameter in parameters.items()}
+    hooks = {name: getattr(p, _POST_HOOKS, None) for name, p in parameters.items()}
+    try:
+        for parameter in parameters.values():
+            parameter.grad = None
+            setattr(parameter, _POST_HOOKS, None)
+        loss.backward()
+        return {name: parameter.grad for name, parameter in parameters.items()}
+    finally:
+        for name, parameter in parameters.items():
+            parameter.grad = saved[name]
+            setattr(parameter, _POST_HOOKS, hooks[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ from gainstage.seeding import preserved_rng
 from gainstage.trace import call
 from gainstage.trace.mode import MAX_CALLS, RecordingMode
 from gainstage.trace.names import ModuleStack
-from gainstage.trace.preserve import WriteGuard, preserved
+from gainstage.trace.preserve import WriteGuard, accumulated_gradients, preserved
 from gainstage.trace.provenance import Provenance
 from gainstage.trace.records import (
     LayerRecord,
@@ -88,7 +88,7 @@ class _Run:
 
 def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) -> Trace:
     model = subject.model
-    batch = call.to_device(batch, model)
+    batch = call.aliased(call.to_device(batch, model))
     held = [tensor for _, tensor in call.tensors_of(batch)]
     guard = WriteGuard([*model.parameters(), *held])
     batch_size = next((tensor.shape[0] for tensor in held if tensor.ndim), None)
@@ -134,13 +134,18 @@ def _gradients(model: nn.Module, loss: torch.Tensor, mode: RecordingMode) -> dic
     if not loss.requires_grad or not named:
         return {}
     with _explained("the loss must be differentiable", mode):
-        # `autograd.grad` leaves .grad alone and runs no optimizer or all-reduce that hangs on its accumulation.
-        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        try:
+            # It leaves .grad alone and runs no optimizer or all-reduce that hangs on its accumulation.
+            found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        except RuntimeError as error:
+            if "checkpoint" not in str(error).lower():
+                raise
+            return accumulated_gradients(loss, named)
     return dict(zip(named, found, strict=True))
 
 
 @contextmanager
-def _explained(constraint: str, mode: RecordingMode) -> Iterator[None]:
+def _explained(constraint: str, mode: RecordingMode) -> Generator[None]:
     """Turns an exception of the user's model or loss into one line that says where it happened."""
     try:
         yield

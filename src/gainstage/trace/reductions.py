@@ -95,7 +95,8 @@ def moments(tensor: torch.Tensor, unit_dim: int | None = None, *, careful: bool 
     if tensor.device.type == "cpu" and tensor.dtype != torch.float64 and not careful:
         sums = _fast_moments(tensor, unit_dim)
         largest = float(sums.max_abs)
-        if largest == 0.0 or (SMALLEST < largest < LARGEST and math.isfinite(float(sums.first.sum()))):
+        # A NaN passes unseen through Python's max, but not through a sum.
+        if math.isfinite(float(sums.first.sum())) and (largest == 0.0 or SMALLEST < largest < LARGEST):
             return sums
         careful = True
     return _wide_moments(tensor, unit_dim, dtype, careful=careful or tensor.device.type == "cpu")
@@ -210,13 +211,14 @@ def gram_figures(gram: torch.Tensor) -> tuple[float | None, float | None]:
 
 
 def equal_rows(matrix: torch.Tensor) -> bool | None:
-    """Whether all rows (output units) of a weight are equal; None with fewer than two."""
+    """Whether all rows (output units) of a weight are equal up to rounding; None with fewer than two."""
     if matrix.ndim < 2 or matrix.shape[0] < 2 or matrix.numel() == 0:
         return None
+    rounding = 1e-5 * float(matrix.detach().abs().max())
     # Most weights differ in their first two rows: one cheap comparison settles those.
-    if not torch.equal(matrix[0], matrix[1]):
+    if float((matrix[0] - matrix[1]).abs().max()) > rounding:
         return False
-    return bool((matrix == matrix[:1]).all())
+    return bool(((matrix - matrix[:1]).abs() <= rounding).all())
 
 
 def extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:

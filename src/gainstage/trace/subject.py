@@ -125,11 +125,12 @@ class Subject:
         name: str = "",
         forward: Forward | None = None,
     ) -> None:
-        _require(isinstance(model, nn.Module), "model", "be a torch.nn.Module", model)
+        given: dict[str, Any] = {"model": model, "optimizer": optimizer}
+        _require(isinstance(given["model"], nn.Module), "model", "be a torch.nn.Module", model)
         _require(loss is None or callable(loss), "loss", "be callable or None", loss)
         _require(forward is None or callable(forward), "forward", "be callable or None", forward)
         _require(
-            optimizer is None or isinstance(optimizer, torch.optim.Optimizer),
+            isinstance(given["optimizer"], (torch.optim.Optimizer, type(None))),
             "optimizer", "be a built torch.optim.Optimizer or None", optimizer,
         )  # fmt: skip
         values = (model, batch_series(batches), loss, optimizer, name or type(model).__name__, forward)

@@ -131,8 +131,11 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         finalize=_without_control_characters,
     )
-    environment.filters.update(module=module_label, counted=counted)
-    environment.globals["words"] = SEVERITY_WORDS
+    # jinja's own annotations admit only the filters and globals that it ships.
+    filters: dict[str, Any] = environment.filters
+    constants: dict[str, Any] = environment.globals
+    filters.update(module=module_label, counted=counted)
+    constants["words"] = SEVERITY_WORDS
     return environment.from_string(_resource("page.html.j2"))
 
 

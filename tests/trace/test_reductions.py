@@ -1,0 +1,144 @@
+"""Figures in one streaming pass, held to the slow obvious ones in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gainstage.trace import reductions
+from gainstage.trace.draft import figures
+
+DTYPES = {torch.float32: 1e-5, torch.float64: 1e-9, torch.bfloat16: 1e-5, torch.float16: 1e-5}
+
+
+def obvious(tensor: torch.Tensor, unit_dim: int) -> dict[str, float]:
+    x = tensor.double()
+    units = x.movedim(unit_dim, 0).reshape(x.shape[unit_dim], -1)
+    return {
+        "mean": float(x.mean()),
+        "std": float(x.std(correction=0)),
+        "rms": float((x**2).mean().sqrt()),
+        "max_abs": float(x.abs().max()),
+        "zero_fraction": float((x == 0).double().mean()),
+        "dead_fraction": float((units == 0).all(1).double().mean()),
+        "unit_mean_rms": float((units.mean(1) ** 2).mean().sqrt()),
+        "unit_std": float(units.var(1, correction=0).mean().sqrt()),
+    }
+
+
+def assert_exact(tensor: torch.Tensor, unit_dim: int, tolerance: float) -> None:
+    found = figures(reductions.moments(tensor, unit_dim))
+    expected = obvious(tensor, unit_dim)
+    for name, value in expected.items():
+        # A mean near zero is a difference of large sums: its error is relative to the values, not to itself.
+        slack = tolerance * (expected["rms"] if name in ("mean", "unit_mean_rms") else 0)
+        assert getattr(found, name) == pytest.approx(value, rel=tolerance, abs=slack + 1e-300), name
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=2, max_size=4),
+    unit=st.integers(0, 1),
+    dtype=st.sampled_from(list(DTYPES)),
+    scale=st.sampled_from([1e-6, 1.0, 1e3]),
+    offset=st.sampled_from([0.0, 1.0, 30.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_matches_the_obvious_figures(shape, unit, dtype, scale, offset, seed) -> None:
+    draws = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    assert_exact(((draws + offset) * scale).to(dtype), unit, DTYPES[dtype])
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-18, 1e18, 1e25])
+def test_squares_that_leave_float32_are_taken_in_float64(scale: float) -> None:
+    assert_exact(torch.randn(64, 32) * scale, 1, 1e-5)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e4])
+def test_a_mean_far_from_zero_costs_no_digits(offset: float) -> None:
+    tensor = torch.randn(64, 300) + offset
+    assert_exact(tensor, 1, 1e-5)
+    assert_exact(tensor, 0, 1e-5)
+
+
+def test_large_tensors_are_reduced_in_pieces() -> None:
+    assert_exact(torch.randn(40, 16, 40, 40), 1, 1e-5)
+    assert_exact(torch.randn(2, 300_000), 1, 1e-5)
+    assert_exact(torch.randn(300_000, 2), 1, 1e-5)
+
+
+def test_memory_layout_does_not_matter() -> None:
+    tensor = torch.randn(8, 6, 10, 10)
+    assert_exact(tensor.contiguous(memory_format=torch.channels_last), 1, 1e-5)
+    assert_exact(tensor[::2, :, 1:, ::3], 1, 1e-5)
+    assert_exact(torch.randn(5, 1).expand(5, 7), 1, 1e-5)
+
+
+def test_constant_values_have_no_spread() -> None:
+    found = figures(reductions.moments(torch.full((70, 33), 0.1), 1))
+    assert found.std == 0
+    assert found.unit_std == 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_non_finite_values_are_counted_and_left_out(bad: float) -> None:
+    tensor = torch.randn(50, 8)
+    expected = obvious(tensor[1:], 1)
+    tensor[0] = bad
+    found = figures(reductions.moments(tensor, 1))
+
+    assert found.non_finite == 8
+    assert found.rms == pytest.approx(expected["rms"], rel=1e-5)
+    assert found.mean == pytest.approx(expected["mean"], rel=1e-4)
+
+
+def test_nothing_finite_and_nothing_at_all() -> None:
+    assert figures(reductions.moments(torch.full((3, 2), math.nan), 1)).rms is None
+    assert figures(reductions.moments(torch.full((3, 2), math.nan), 1)).non_finite == 6
+    assert figures(reductions.moments(torch.empty(0, 2), 1)).rms is None
+    assert figures(reductions.moments(torch.tensor(3.0), None)).rms == 3
+
+
+def test_complex_values_count_as_pairs() -> None:
+    tensor = torch.randn(30, 4, dtype=torch.complex64)
+    assert figures(reductions.moments(tensor)).rms == pytest.approx(
+        float((tensor.abs() ** 2).mean() / 2) ** 0.5, rel=1e-5
+    )
+
+
+def test_plateaus() -> None:
+    assert int(reductions.plateau_count(torch.tensor([-1.0, -0.5, 0.0, 0.99]), (-0.9, 0.9))) == 2
+
+
+@pytest.mark.parametrize("features", [7, 2000])
+def test_stable_rank_and_similarity(features: int) -> None:
+    alike = torch.randn(1, features) * torch.rand(12, 1) + 0.0
+    rank, similarity = reductions.gram_figures(reductions.sample_gram(alike, 12))
+    assert rank == pytest.approx(1, rel=1e-4)
+    assert similarity == pytest.approx(1, rel=1e-4)
+
+    distinct = torch.eye(12, features) if features >= 12 else None
+    if distinct is not None:
+        rank, similarity = reductions.gram_figures(torch.eye(12, dtype=torch.float64))
+        assert (rank, similarity) == (pytest.approx(12), pytest.approx(0))
+
+
+def test_no_samples_have_no_rank() -> None:
+    assert reductions.sample_gram(torch.randn(7, 3), 4) is None
+    assert reductions.sample_gram(torch.randn(7), 7) is None
+    assert reductions.gram_figures(torch.full((3, 3), math.nan)) == (None, None)
+    assert reductions.gram_figures(torch.zeros(3, 3)) == (None, None)
+
+
+def test_equal_rows() -> None:
+    assert reductions.equal_rows(torch.ones(4, 3)) is True
+    assert reductions.equal_rows(torch.randn(4, 3)) is False
+    assert reductions.equal_rows(torch.ones(1, 3)) is None
+    assert reductions.equal_rows(torch.ones(3)) is None
+    rounded = torch.ones(4, 3) * 1e-3
+    rounded[2] *= 1 + 1e-7
+    assert reductions.equal_rows(rounded) is True
