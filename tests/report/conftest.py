@@ -178,7 +178,7 @@ def verdicts() -> tuple[FakeVerdict, ...]:
     bars = alt.Chart(alt.Data(values=[{"init": "He", "accuracy": 0.94}, {"init": "Xavier", "accuracy": 0.95}]))
     return (
         FakeVerdict(
-            FakeClaim("he-variance", "Var W = 2 / fan_in keeps the second moment through relu.", "He et al. 2015, §2.2"),
+            FakeClaim("he-variance", "Var W = 2 / fan_in keeps the second moment.", "He et al. 2015, §2.2"),
             "supported", 0.0021, (-0.004, 0.008), 5, "The slope of log q over depth lies within its tolerance.", chart,
         ),
         FakeVerdict(

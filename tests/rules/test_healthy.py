@@ -90,7 +90,19 @@ def resnet(depth: int) -> nn.Module:
 def autoencoder() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
-        nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1),
+        nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1), nn.ReLU(),
+        nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1),
+    )  # fmt: skip
+
+
+def tokens() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randint(50, (16, 12)), torch.randint(10, (16,))
+
+
+def lenet() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(216, 84), nn.ReLU(), nn.Linear(84, 10),
     )  # fmt: skip
 
 
@@ -109,16 +121,13 @@ HEALTHY: dict[str, Callable[[], Case]] = {
     "12-layer leaky relu, he": lambda: (he(mlp(12, nn.LeakyReLU)), vectors()),
     "20-layer selu, lecun": lambda: (gs_initialized(mlp(20, nn.SELU)), vectors()),
     "linear regression": lambda: (nn.Linear(32, 1), (torch.randn(64, 32), torch.randn(64, 1))),
-    "lenet": lambda: (
-        nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(216, 84), nn.ReLU(), nn.Linear(84, 10)),
-        images(),
-    ),
+    "lenet": lambda: (lenet(), images()),
     "resnet, 4 blocks": lambda: (resnet(4), images()),
     "resnet, 16 blocks": lambda: (resnet(16), images()),
     "depthwise": lambda: (depthwise(), images()),
     "skipinit, 30 blocks": lambda: (nn.Sequential(*[SkipInit(32) for _ in range(30)], nn.Linear(32, 10)), vectors()),
-    "transformer, pre-norm": lambda: (Transformer(norm_first=True), (torch.randint(50, (16, 12)), torch.randint(10, (16,)))),
-    "transformer, post-norm": lambda: (Transformer(norm_first=False), (torch.randint(50, (16, 12)), torch.randint(10, (16,)))),
+    "transformer, pre-norm": lambda: (Transformer(norm_first=True), tokens()),
+    "transformer, post-norm": lambda: (Transformer(norm_first=False), tokens()),
     "lstm": lambda: (Recurrent(nn.LSTM), (torch.randn(16, 12, 8), torch.randint(10, (16,)))),
     "gru": lambda: (Recurrent(nn.GRU), (torch.randn(16, 12, 8), torch.randint(10, (16,)))),
     "autoencoder": lambda: (autoencoder(), (x := torch.randn(8, 3, 16, 16), x)),

@@ -68,5 +68,5 @@ def test_a_rule_without_a_whole_page_cannot_be_defined() -> None:
         """Only a summary."""
         yield from ()
 
-    with pytest.raises(ValueError, match="XXX001.*must have the sections"):
+    with pytest.raises(ValueError, match=r"XXX001.*must have the sections"):
         rule("XXX001", "x", severities=("info",), cause="init", bad="", good="")(incomplete)

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from models import MODELS, vectors
 from torch import nn
 from torch.nn.modules import module as module_hooks
 from torch.utils import _pytree as pytree
 
 import gainstage as gs
-
-from models import MODELS, vectors
 
 
 def fingerprint(model: nn.Module, batch: Any, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
@@ -27,18 +26,16 @@ def fingerprint(model: nn.Module, batch: Any, optimizer: torch.optim.Optimizer |
         dict(module_hooks._global_forward_hooks), dict(module_hooks._global_forward_pre_hooks),
     )  # fmt: skip
     for path, module in model.named_modules():
-        attributes = {
-            key: list(value) if isinstance(value, list) else value
-            for key, value in vars(module).items()
-            if not isinstance(value, dict) and not key.startswith("_v")
-        }
-        state[f"module {path}"] = (module.training, {k: id(v) for k, v in attributes.items() if not isinstance(v, (list, int, bool))},
-                                   {k: v for k, v in attributes.items() if isinstance(v, (int, bool))},
-                                   {k: len(v) for k, v in attributes.items() if isinstance(v, list)},
-                                   {k: len(v) for k, v in vars(module).items() if isinstance(v, dict)})  # fmt: skip
+        plain = {key: value for key, value in vars(module).items() if not isinstance(value, (dict, list))}
+        state[f"module {path}"] = (
+            module.training,
+            {key: value if isinstance(value, (int, bool)) else id(value) for key, value in plain.items()},
+            {key: len(value) for key, value in vars(module).items() if isinstance(value, (dict, list))},
+        )
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         state[f"tensor {name}"] = (
-            id(tensor), tensor.requires_grad, tensor.detach().clone(), id(tensor.grad), len(tensor._backward_hooks or ()),
+            id(tensor), tensor.requires_grad, tensor.detach().clone(), id(tensor.grad),
+            len(tensor._backward_hooks or ()),
         )  # fmt: skip
         state[f"grad {name}"] = None if tensor.grad is None else tensor.grad.clone()
     for index, leaf in enumerate(pytree.tree_leaves(batch)):

@@ -253,7 +253,7 @@ class RecordingMode(TorchDispatchMode):
         """A signal plus or times a parameter."""
         if call.spec.role == "add" and self._absorb_bias(parameter, origin, signal, output):
             return signal
-        if sum(size > 1 for size in parameter.shape) < 2:
+        if parameter.ndim < 2:
             return None
         name = origin.parameters[0]
         draft = self._draft(
