@@ -16,6 +16,7 @@ from gainstage.report.sarif import sarif_json
 from gainstage.report.text import plain_text
 from gainstage.report.wording import counted, verdict
 from gainstage.report.writing import write_atomically
+from gainstage.rules import prediction
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,18 +62,20 @@ class Report(Diagnosis):
             path: Where to; the folder must exist.
             trial: A paired trial of the fixes, to be shown with its curves.
             verdicts: What the lab measured on the claims that the findings rest on.
-            bands: Layer name to the (low, high) in which theory expects its forward rms.
+            bands: Layer name to the (low, high) in which theory expects its forward rms at unit gain; by default
+                `gainstage.rules.prediction.bands`.
             title: Of the page; the model's name and the verdict by default.
 
         Raises:
             InputError: if the folder does not exist or cannot be written to.
         """
+        bands = prediction.bands(self.trace) if bands is None else bands
         page = render_page(self, trial=trial, verdicts=verdicts, bands=bands, title=title)
         return write_atomically(path, page, "Report.to_html")
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, so that neither its style nor the notebook's reaches the other."""
-        page = html.escape(render_page(self), quote=True)
+        page = html.escape(render_page(self, bands=prediction.bands(self.trace)), quote=True)
         return (
             f'<iframe srcdoc="{page}" sandbox="" title="gainstage report" loading="lazy" '
             'style="width:100%;height:640px;border:1px solid #8884;border-radius:6px"></iframe>'

@@ -44,7 +44,7 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
     found = trace.first_non_finite
     if found is None:
         if not math.isfinite(trace.loss):
-            yield _finding(NonFiniteRecord("loss", "", "loss", "nan", 1, None, ""), trace)
+            yield _finding(NonFiniteRecord("loss", "", "loss", "nan", 1, ""), trace)
         return
     yield _finding(found, trace)
 

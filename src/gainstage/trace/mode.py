@@ -329,7 +329,7 @@ class RecordingMode(TorchDispatchMode):
                 kind = "nan" if bool(torch.isnan(tensor).any()) else "inf"
                 largest = max((float(t.detach().abs().max()) for t in read if t.numel()), default=None)
                 self.first_non_finite = NonFiniteRecord(
-                    ops.spec_of(func).name, self.stack.path, phase, kind, int(bad.sum()), largest, str(tensor.dtype)[6:]
+                    ops.spec_of(func).name, self.stack.path, phase, kind, int(bad.sum()), str(tensor.dtype)[6:], largest
                 )
                 return
 

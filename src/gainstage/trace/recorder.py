@@ -211,13 +211,11 @@ def _first_non_finite(
 ) -> NonFiniteRecord | None:
     for tensor in inputs:
         if tensor.non_finite:
-            return NonFiniteRecord(tensor.name, "", "input", "nan", tensor.non_finite, None, tensor.dtype)
+            return NonFiniteRecord(tensor.name, "", "input", "nan", tensor.non_finite, tensor.dtype)
     for parameter in parameters:
         if parameter.non_finite:
             module = parameter.name.rpartition(".")[0]
-            return NonFiniteRecord(
-                parameter.name, module, "parameter", "nan", parameter.non_finite, None, parameter.dtype
-            )
+            return NonFiniteRecord(parameter.name, module, "parameter", "nan", parameter.non_finite, parameter.dtype)
     found = mode.first_non_finite
     if found is None or found.phase != "backward":
         return found

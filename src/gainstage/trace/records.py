@@ -219,8 +219,8 @@ class NonFiniteRecord:
         phase: ``forward``, ``loss``, ``backward``, ``parameter`` or ``input``.
         kind: ``nan`` or ``inf``.
         count: How many values.
-        input_max_abs: Largest magnitude among its inputs, None where it has none.
         dtype: Of its output.
+        input_max_abs: Largest magnitude among its inputs, None where it has none.
     """
 
     op: str
@@ -228,8 +228,8 @@ class NonFiniteRecord:
     phase: str
     kind: str
     count: int
-    input_max_abs: float | None
     dtype: str
+    input_max_abs: float | None = None
 
 
 @dataclass(frozen=True)
