@@ -8,7 +8,7 @@ from gainstage.errors import InputError
 from gainstage.numerics import bracketed_root
 
 
-@given(root=st.floats(-5, 5), power=st.sampled_from([1, 3, 5]))
+@given(root=st.floats(-5, 5, allow_subnormal=False), power=st.sampled_from([1, 3, 5]))
 def test_finds_the_root_of_an_odd_power(root, power):
     found = bracketed_root(lambda x: (x - root) ** power, -6.0, 7.0)
     assert found == pytest.approx(root, abs=1e-6 if power > 1 else 1e-12)

@@ -30,20 +30,20 @@ def test_c_map_keeps_equal_inputs_equal_and_others_in_range(name, q, weight_var,
     assert -1 <= c_map(-1.0, q, act, weight_var, bias_var) <= c_map(0.0, q, act, weight_var, bias_var) <= near
 
 
-@given(name=NAMES, q=st.floats(0.05, 20), low=st.floats(-1, 1), high=st.floats(-1, 1))
+@given(name=NAMES, q=st.floats(0.05, 20), low=st.floats(-1, 1, allow_subnormal=False), high=st.floats(-1, 1))
 @SMOOTH
 def test_c_map_rises_on_positive_correlations(name, q, low, high):
     act, (low, high) = activation(name), sorted((abs(low), abs(high)))
     assert c_map(low, q, act, 1.5, 0.1) <= c_map(high, q, act, 1.5, 0.1) + 1e-12
 
 
-@given(c=st.floats(-1, 1))
+@given(c=st.floats(-1, 1, allow_subnormal=False))
 def test_relu_c_map_in_closed_form(c):
     exact = (math.sqrt((1 - c) * (1 + c)) + c * (math.pi - math.acos(c))) / math.pi
     assert c_map(c, 1.7, activation("relu"), 2.0) == pytest.approx(exact, abs=1e-14)
 
 
-@given(slope=st.floats(-0.5, 1.2), c=st.floats(-1, 1), q=st.floats(0.1, 10))
+@given(slope=st.floats(-0.5, 1.2), c=st.floats(-1, 1, allow_subnormal=False), q=st.floats(0.1, 10))
 @SMOOTH
 def test_homogeneous_maps_against_quadrature(slope, c, q):
     fast = activation("leaky_relu", negative_slope=slope)

@@ -112,9 +112,9 @@ def _tensor(tensor: TensorRecord) -> str:
 
 def _loss(trace: Trace) -> str:
     if trace.loss_record is None:
-        return figure(trace.loss)
+        return figure(trace.loss, 4)
     chosen = " (chosen, none was given)" if trace.loss_record.chosen else ""
-    return f"{trace.loss_record.name} {figure(trace.loss)}{chosen}"
+    return f"{trace.loss_record.name} {figure(trace.loss, 4)}{chosen}"
 
 
 def _mode(trace: Trace) -> str:

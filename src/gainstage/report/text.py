@@ -96,8 +96,14 @@ def by_reason(entries: tuple[NotAssessed, ...]) -> dict[str, list[str]]:
 def _next(terminal: Terminal, diagnosis: Diagnosis, target: str | None) -> None:
     terminal.raw()
     terminal.line(("next", "dim"))
-    for command, what in next_steps(diagnosis, target):
-        terminal.line((command, "bold"), (f"   {what}", "dim"), indent=2)
+    steps = next_steps(diagnosis, target)
+    # Side by side where all lines fit; a long target would else be broken in the middle.
+    column = max(len(command) for command, _ in steps) + 2
+    fits = all(column + len(what) + 2 <= terminal.width for _, what in steps)
+    for command, what in steps:
+        terminal.line((command.ljust(column) if fits else command, "bold"), (what if fits else "", "dim"), indent=2)
+        if not fits:
+            terminal.line((what, "dim"), indent=4)
 
 
 def next_steps(diagnosis: Diagnosis, target: str | None) -> tuple[tuple[str, str], ...]:

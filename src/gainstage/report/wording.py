@@ -32,8 +32,8 @@ def _visible(character: str) -> str:
     return character
 
 
-def figure(value: float | None) -> str:
-    """Three significant digits: ``0.0312``, ``1,230``, ``4.1e-9``; ``–`` for what does not apply."""
+def figure(value: float | None, digits: int = 3) -> str:
+    """Significant digits, three by default: ``0.0312``, ``1,230``, ``4.1e-9``; ``–`` for what does not apply."""
     if value is None:
         return NOTHING
     if math.isnan(value):
@@ -43,10 +43,10 @@ def figure(value: float | None) -> str:
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 999.5:
-        return f"{value:.3g}"
+        return f"{value:.{digits}g}"
     if abs(value) < 999_999.5 and abs(value) >= 1:
         return f"{value:,.0f}"
-    mantissa, exponent = f"{value:.2e}".split("e")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 

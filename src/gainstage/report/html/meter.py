@@ -37,6 +37,7 @@ class Flag:
 
     code: str
     anchor: str
+    severity: Severity
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _starts(trace: Trace, findings: Sequence[Finding], anchors: Mapping[int, str
     for position, finding in enumerate(findings):
         origin = next(iter(named_layers(trace, finding)), None)
         if origin is not None:
-            table.setdefault(origin, []).append(Flag(finding.code, anchors[position]))
+            table.setdefault(origin, []).append(Flag(finding.code, anchors[position], finding.severity))
     return table
 
 

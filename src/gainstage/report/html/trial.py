@@ -66,7 +66,9 @@ def _chart(trial: Trial, longest: int) -> Any:
     import altair as alt  # slow to import, and only pages with a trial need it
 
     rows = _points(trial, longest)
-    colour = alt.Color("run:N", title=None, legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3))
+    colour = alt.Color(
+        "run:N", title=None, legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
+    )
     colour = colour.scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
     losses = [row["loss"] for row in rows]
     # A loss that falls a hundredfold shows its end only on a logarithmic scale.
@@ -77,7 +79,7 @@ def _chart(trial: Trial, longest: int) -> Any:
     base = alt.Chart(alt.Data(values=rows)).encode(x=step, y=loss, color=colour, detail="seed:N")
     seeds = base.transform_filter("datum.seed != 'mean'").mark_line(strokeWidth=1, opacity=0.35)
     mean = base.transform_filter("datum.seed == 'mean'").mark_line(strokeWidth=2.25)
-    return alt.layer(seeds, mean).properties(width=620, height=220)
+    return alt.layer(seeds, mean).properties(width=720, height=230)
 
 
 def _points(trial: Trial, longest: int) -> list[dict[str, Any]]:
