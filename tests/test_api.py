@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+import jsonschema
 import pytest
 import torch
 from models import vectors
 from torch import nn
 
 import gainstage as gs
+from gainstage.report.json_report import shipped_schema
 
 
 def broken() -> nn.Module:
@@ -88,3 +92,14 @@ def test_select_and_ignore_take_codes_prefixes_and_names() -> None:
     for select in ("ACT004", "ACT", "output-loss-mismatch", "INI,ACT", ["GRD", "ACT004"]):
         assert [f.code for f in gs.check(broken(), vectors(), select=select).findings] == ["ACT004"]
     assert gs.check(broken(), vectors(), select="ACT", ignore="ACT004").ok
+
+
+def test_a_real_report_fits_the_shipped_schema_also_with_a_loss_that_is_not_a_number() -> None:
+    model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3))
+    validator = jsonschema.Draft202012Validator(json.loads(shipped_schema()))
+    validator.validate(json.loads(gs.check(model, vectors()).to_json()))
+    model[0].weight.data[0, 0] = float("nan")
+    document = json.loads(gs.check(model, vectors()).to_json())
+    validator.validate(document)
+    assert document["trace"]["loss"] == "NaN"
+    assert [finding["code"] for finding in document["findings"]][0] == "NUM001"

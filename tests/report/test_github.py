@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gainstage.report.document import Report
-from gainstage.report.github import annotations, escape_data, escape_property
+from gainstage.report.github import escape_data, escape_property, github_annotations
 
 
 def test_escapes() -> None:
@@ -11,10 +11,10 @@ def test_escapes() -> None:
 
 
 def test_one_line_a_finding(report: Report, hostile: Report, clean: Report) -> None:
-    lines = annotations(report).splitlines()
+    lines = github_annotations(report).splitlines()
     assert lines[0].startswith("::error title=INI002 gain-mismatch at layers.0::Each of 30 linear")
     assert lines[3].startswith("::warning title=DAT001 input-scale at (root)::Feature 17")
     assert len(lines) == 4
-    assert annotations(hostile).count("\n") == 1
-    assert "is 100%25,%0Areally: %0D[/red]" in annotations(hostile)
-    assert annotations(clean) == ""
+    assert github_annotations(hostile).count("\n") == 1
+    assert "is 100%25,%0Areally: %0D[/red]" in github_annotations(hostile)
+    assert github_annotations(clean) == ""

@@ -40,7 +40,7 @@ def test_the_schema_refuses_what_is_no_report(report: Report, spoil: object) -> 
     document = json.loads(report.to_json())
     assert callable(spoil)
     spoil(document)
-    with pytest.raises(jsonschema.ValidationError, match="."):
+    with pytest.raises(jsonschema.ValidationError, match=r"."):
         validator().validate(document)
 
 

@@ -41,7 +41,7 @@ def test_printable_spells_out_what_would_move_the_cursor_or_the_reader() -> None
 def test_printable_leaves_nothing_that_controls(text: str) -> None:
     shown = printable(text)
     assert printable(shown) == shown
-    assert "\x1b" not in shown and "\n" not in shown
+    assert not {"\x1b", "\n"} & set(shown)
 
 
 def test_verdict_without_findings() -> None:

@@ -8,22 +8,18 @@ from gainstage.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from gainstage.report.document import Report
-    from gainstage.report.github import annotations as github_annotations
+    from gainstage.report.github import github_annotations
     from gainstage.report.levels import render_levels
     from gainstage.report.text import render_text
 
 __all__ = ["Report", "github_annotations", "render_levels", "render_text"]
 
-_lazy = lazy_attributes(
+__getattr__ = lazy_attributes(
     __name__,
     {
         "Report": "gainstage.report.document",
+        "github_annotations": "gainstage.report.github",
         "render_levels": "gainstage.report.levels",
         "render_text": "gainstage.report.text",
-        "annotations": "gainstage.report.github",
     },
 )
-
-
-def __getattr__(name: str) -> object:
-    return _lazy("annotations" if name == "github_annotations" else name)

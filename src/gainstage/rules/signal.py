@@ -23,7 +23,7 @@ class Segment:
     Attributes:
         layers: Maps and activations in order.
         repaired_by: The norm that reads the last of them, or None.
-        reads_out: Whether its last layer is what the loss reads.
+        reads_out: Whether its last map is the network's read-out.
     """
 
     layers: tuple[LayerRecord, ...]
@@ -32,7 +32,7 @@ class Segment:
 
     @property
     def maps(self) -> tuple[LayerRecord, ...]:
-        """Its maps, without the one that the loss reads: a read-out may be small on purpose."""
+        """Its maps, without the network's read-out, which may be small on purpose."""
         maps = tuple(layer for layer in self.layers if layer.kind in MAPS)
         return maps[:-1] if self.reads_out else maps
 
@@ -78,7 +78,8 @@ def _plain(layer: LayerRecord) -> bool:
 def segments(trace: Trace) -> tuple[Segment, ...]:
     """All plain segments, in order of execution."""
     read_by = consumers(trace)
-    read_out = trace.loss_record.input if trace.loss_record is not None else None
+    path_maps = [layer for layer in main_path(trace) if layer.kind in MAPS]
+    read_out = path_maps[-1] if path_maps else None
     found: list[Segment] = []
     for end, layer in enumerate(trace.layers):
         if not _plain(layer) or any(_continues(trace, end, reader) for reader in read_by[end]):
@@ -87,9 +88,8 @@ def segments(trace: Trace) -> tuple[Segment, ...]:
         while _previous(trace, run[-1]) is not None:
             run.append(_previous(trace, run[-1]) or 0)
         norms = [trace.layers[reader] for reader in read_by[end] if trace.layers[reader].kind == "norm"]
-        found.append(
-            Segment(tuple(trace.layers[i] for i in reversed(run)), norms[0] if norms else None, end == read_out)
-        )
+        layers = tuple(trace.layers[i] for i in reversed(run))
+        found.append(Segment(layers, norms[0] if norms else None, any(layer is read_out for layer in layers)))
     return tuple(found)
 
 
@@ -121,11 +121,8 @@ def gradient_levels(trace: Trace) -> tuple[tuple[LayerRecord, float], ...]:
 
     Without the read-out: one that is small or zero on purpose lowers all of them alike, and only until it moves.
     """
-    return tuple(
-        (layer, layer.sample_grad_norm)
-        for layer in main_path(trace)[:-1]
-        if layer.kind in MAPS and layer.sample_grad_norm is not None
-    )
+    maps = [layer for layer in main_path(trace) if layer.kind in MAPS]
+    return tuple((layer, layer.sample_grad_norm) for layer in maps[:-1] if layer.sample_grad_norm is not None)
 
 
 def gradient_change(trace: Trace) -> float | None:
