@@ -102,4 +102,4 @@ def test_a_real_report_fits_the_shipped_schema_also_with_a_loss_that_is_not_a_nu
     document = json.loads(gs.check(model, vectors()).to_json())
     validator.validate(document)
     assert document["trace"]["loss"] == "NaN"
-    assert [finding["code"] for finding in document["findings"]][0] == "NUM001"
+    assert document["findings"][0]["code"] == "NUM001"

@@ -63,7 +63,7 @@ def test_opens_without_error_and_without_a_request(browser: Browser, file: str, 
 def assert_details_open(page: Page) -> None:
     consequence = page.get_by_text("What reaches the read-out is the same")
     assert not consequence.is_visible()
-    page.get_by_text("2 findings that follow from this").click()
+    page.get_by_text("Follows from this: 1 error, 1 warning").click()
     assert consequence.is_visible()
 
 

@@ -79,7 +79,7 @@ def test_the_page_says_what_the_report_says(page: str, report: Report) -> None:
     text = Outline(page).text
     for finding in report.findings:
         assert all(part in text for part in (finding.code, finding.message, finding.advice))
-    for said in ("2 errors, 2 warnings", "2 findings that follow from this", "0.0884", "cross_entropy 2.303",
+    for said in ("2 errors, 2 warnings", "Follows from this: 1 error, 1 warning", "0.0884", "cross_entropy 2.303",
                  "no trial was run (steps=0)", "Supported", "Refuted", "Not run", "n = 5", "He et al. 2015",
                  "95 % interval of the reduction 1.94 to 2.2"):  # fmt: skip
         assert said in text
@@ -161,12 +161,12 @@ def test_runs_that_leave_the_finite_numbers_end_there(trial: Trial) -> None:
     assert view.steps == ("0", "1", "2")
     assert view.table[0] == ("without", ("2.3", "8.5", "not finite"))
     assert view.table[1] == ("with the fixes", ("2.3", "2", "1"))
-    assert trial_view(replace(trial, before=((math.nan,),), after=())).svg == ""
+    assert trial_view(replace(trial, before=((math.nan,),), after=())).wide == ""
 
 
 def test_long_trials_of_many_seeds_are_thinned_for_the_chart(trial: Trial) -> None:
     curves = tuple(tuple(2.0 + 0.001 * i for i in range(5000)) for _ in range(20))
-    assert trial_view(replace(trial, before=curves, after=curves)).svg.startswith("<svg")
+    assert trial_view(replace(trial, before=curves, after=curves)).narrow.startswith("<svg")
 
 
 def test_writing_is_whole_or_not_at_all(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

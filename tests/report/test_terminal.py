@@ -37,7 +37,7 @@ def test_the_report_says_what_why_and_what_to_do(report: Report) -> None:
     assert "2 errors, 2 warnings" in lines
     assert "ERROR INI002 gain-mismatch at layers.0" in lines
     assert "WARNING DAT001 input-scale at (root)" in lines
-    assert "  follows from it: 2 findings" in lines
+    assert "  follows from it: 1 error, 1 warning" in lines
     assert any(line.startswith("    ERROR INI003 signal-vanishes at layers.9: The forward") for line in lines)
     assert [line.split()[0] for line in lines if re.match(r"  (what|why|do|fix) ", line)][:4] == [
         "what",

@@ -9,7 +9,7 @@ from rich.console import Console
 from gainstage.diagnosis.records import Diagnosis
 from gainstage.report.outline import Root, facts, gravest, roots
 from gainstage.report.terminal import Terminal
-from gainstage.report.wording import SEVERITY_WORDS, counted, module_label, verdict
+from gainstage.report.wording import SEVERITY_WORDS, counted, module_label, tally, verdict
 from gainstage.rules.base import Finding, NotAssessed, Severity
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
@@ -58,7 +58,7 @@ def _root(terminal: Terminal, root: Root) -> None:
     terminal.labelled("do", finding.advice, indent=2)
     terminal.labelled("fix", finding.fix.summary if finding.fix else "", indent=2, style="green")
     if root.consequences:
-        terminal.line((f"follows from it: {counted(len(root.consequences), 'finding')}", "dim"), indent=2)
+        terminal.line((f"follows from it: {tally(root.consequences)}", "dim"), indent=2)
     for consequence in root.consequences:
         terminal.line(*_title(consequence), (f": {consequence.message}", ""), indent=4)
 

@@ -81,12 +81,17 @@ def module_label(module: str) -> str:
 
 def verdict(findings: Iterable[Finding]) -> str:
     """``2 errors, 1 warning``; ``No problem found`` where nothing stands in the way of training."""
+    found = tuple(findings)
+    if any(finding.severity != "info" for finding in found):
+        return tally(found)
+    return "No problem found" + (f" ({tally(found)})" if found else "")
+
+
+def tally(findings: Iterable[Finding]) -> str:
+    """``1 error, 2 notes``, gravest first; "" for none."""
     severities = [finding.severity for finding in findings]
     counts = [(severities.count(severity), SEVERITY_WORDS[severity]) for severity in SEVERITIES]
-    said = ", ".join(counted(number, word) for number, word in counts if number)
-    if any(severity != "info" for severity in severities):
-        return said
-    return "No problem found" + (f" ({said})" if said else "")
+    return ", ".join(counted(number, word) for number, word in counts if number)
 
 
 def dimensions(shape: Iterable[int]) -> str:

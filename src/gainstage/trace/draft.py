@@ -59,7 +59,7 @@ class Draft:
     def measure_gradient(self, gradient: torch.Tensor) -> None:
         """Reduces the gradient with respect to the output; as a hook, it returns nothing and changes nothing."""
         dense = gradient.to_dense() if gradient.is_sparse else gradient
-        self.gradient = reductions.moments(dense, self.unit_dim, careful=self.careful)
+        self.gradient = reductions.moments(dense, self.unit_dim, careful=self.careful, zeros=False)
 
     def record(
         self, batch_size: int | None, rms_of: Mapping[int, float | None], parameters: Mapping[str, ParameterRecord]
@@ -129,28 +129,44 @@ def figures(sums: Sums | None) -> Figures:
     """The numbers in ``sums``."""
     if sums is None:
         return Figures()
+    if sums.first.numel() == 1 and isinstance(sums.count, float):
+        return _single(sums, sums.count)
     unit_mean, unit_std = unit_figures(sums)
     unit_var, units = unit_std * unit_std, len(unit_mean)
-    counts = np.broadcast_to(_array(sums.count), unit_mean.shape)
+    counts = np.full(units, sums.count) if isinstance(sums.count, float) else _array(sums.count)
     total, non_finite = float(counts.sum()), int(sums.non_finite)
     if total == 0:
         return Figures(non_finite=non_finite, units=units)
-    mean = float((unit_mean * counts).sum()) / total
+    mean = float(unit_mean @ counts) / total
     # Within units and between them: no difference of large squares, so a mean far from zero costs no digits.
-    var = float(((unit_var + (unit_mean - mean) ** 2) * counts).sum()) / total
-    unit_mean_square = float((unit_mean * unit_mean).mean())
+    spread = unit_mean - mean
+    var = float((unit_var + spread * spread) @ counts) / total
     return Figures(
         mean=mean, std=math.sqrt(var), rms=math.sqrt(var + mean * mean), max_abs=float(sums.max_abs),
         zero_fraction=1 - float(sums.nonzero) / total,
-        dead_fraction=float(np.mean((unit_mean == 0) & (unit_std == 0))),
-        unit_mean_rms=math.sqrt(unit_mean_square), unit_std=math.sqrt(float(unit_var.mean())),
+        dead_fraction=np.count_nonzero((unit_mean == 0) & (unit_std == 0)) / units,
+        unit_mean_rms=math.sqrt(float(unit_mean @ unit_mean) / units), unit_std=math.sqrt(float(unit_var.sum()) / units),
         non_finite=non_finite, units=units,
+    )  # fmt: skip
+
+
+def _single(sums: Sums, count: float) -> Figures:
+    """`figures` of one unit without non-finite values, in plain Python: arrays of one number are slow."""
+    if count == 0:
+        return Figures(units=1)
+    offset = float(sums.first) / count
+    mean = float(sums.shift) + offset
+    var = max(float(sums.second) / count - offset * offset, 0.0)
+    return Figures(
+        mean=mean, std=math.sqrt(var), rms=math.sqrt(var + mean * mean), max_abs=float(sums.max_abs),
+        zero_fraction=1 - float(sums.nonzero) / count, dead_fraction=float(mean == 0 and var == 0),
+        unit_mean_rms=abs(mean), unit_std=math.sqrt(var), units=1,
     )  # fmt: skip
 
 
 def unit_figures(sums: Sums) -> tuple[Array, Array]:
     """Mean and population std of each unit."""
-    counts = np.maximum(_array(sums.count), 1)
+    counts = max(sums.count, 1.0) if isinstance(sums.count, float) else np.maximum(_array(sums.count), 1)
     offset = _array(sums.first) / counts
     return _array(sums.shift) + offset, np.sqrt(np.maximum(_array(sums.second) / counts - offset * offset, 0.0))
 

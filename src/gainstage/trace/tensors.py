@@ -28,9 +28,9 @@ def parameter_records(
 def _parameter_record(
     name: str, value: torch.Tensor, gradient: torch.Tensor | None, *, requires_grad: bool, used: bool
 ) -> ParameterRecord:
-    of_value = figures(reductions.moments(value))
+    of_value = figures(reductions.moments(value, zeros=False))
     dense = None if gradient is None else gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
-    of_gradient = figures(None if dense is None else reductions.moments(dense))
+    of_gradient = figures(None if dense is None else reductions.moments(dense, zeros=False))
     return ParameterRecord(
         name=name, shape=tuple(value.shape), dtype=str(value.dtype)[6:], requires_grad=requires_grad, used=used,
         mean=of_value.mean or 0.0, std=of_value.std or 0.0, rms=of_value.rms or 0.0, max_abs=of_value.max_abs or 0.0,

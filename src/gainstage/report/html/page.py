@@ -23,6 +23,7 @@ from gainstage.report.wording import (
     figure,
     module_label,
     printable,
+    tally,
     verdict,
 )
 from gainstage.rules.base import Finding
@@ -34,13 +35,20 @@ _TEXT_COLUMNS = ("name", "kind", "op", "module")
 
 @dataclass(frozen=True)
 class Card:
-    """A finding as the page shows it; ``claims`` are (id, anchor of its verdict in this page or "")."""
+        """A finding as the page shows it.
+
+    Attributes:
+        measured: Label and figure of value, limit and evidence.
+        claims: Id, and the anchor of its verdict in this page or "".
+        follows: How grave the consequences are, in words: one may be graver than its cause.
+    """
 
     finding: Finding
     anchor: str
     measured: tuple[tuple[str, str], ...]
     claims: tuple[tuple[str, str], ...]
     consequences: tuple[Card, ...] = ()
+    follows: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,13 @@ def render_page(
     anchors = {position: f"f{position + 1}" for position in range(len(diagnosis.findings))}
     claims = verdict_views(verdicts)
     cards = _cards(diagnosis.findings, anchors, {view.claim.id: view.anchor for view in claims})
+    heading = title or diagnosis.trace.name or "Model"
     return _template().render(
-        title=title or diagnosis.trace.name or "Model",
+        title=heading,
         css=Markup(_resource("page.css")),
         verdict=verdict(diagnosis.findings),
         state="ok" if diagnosis.ok else gravest(diagnosis.findings),
-        facts=facts(diagnosis.trace),
+        facts=[(label, value) for label, value in facts(diagnosis.trace) if value != heading],
         trace=diagnosis.trace,
         cards=cards,
         not_assessed=by_reason(diagnosis.not_assessed),
@@ -95,7 +104,7 @@ def _cards(findings: Sequence[Finding], anchors: Mapping[int, str], claims: Mapp
     def card(finding: Finding, consequences: Sequence[Finding] = ()) -> Card:
         named = tuple((claim, claims.get(claim, "")) for claim in finding.claims)
         folded = tuple(card(consequence) for consequence in consequences)
-        return Card(finding, anchor_of[id(finding)], _measured(finding), named, folded)
+        return Card(finding, anchor_of[id(finding)], _measured(finding), named, folded, tally(consequences))
 
     return tuple(card(root.finding, root.consequences) for root in roots(findings))
 

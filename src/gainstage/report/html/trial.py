@@ -13,6 +13,7 @@ from gainstage.report.wording import counted, figure
 
 _ROWS_AT_MOST = 4500  # altair refuses to embed more than 5000
 _POINTS_A_LINE = 200
+_WIDE, _NARROW = 720, 290
 _COLOURS = {"without": "var(--before, #b4541a)", "with the fixes": "var(--after, #1f7a68)"}
 
 Curve = Sequence[float]
@@ -23,13 +24,14 @@ class TrialView:
     """What the template shows.
 
     Attributes:
-        svg: The curves, or "" if not one loss is finite.
+        wide, narrow: The curves for a desk and for a phone, or "" if not one loss is finite.
         steps: The steps at which the table has figures.
         table: Label and mean loss at those steps.
     """
 
     sentence: str
-    svg: str
+    wide: str
+    narrow: str
     steps: tuple[str, ...]
     table: tuple[tuple[str, tuple[str, ...]], ...]
     trial: Trial
@@ -43,8 +45,10 @@ def trial_view(trial: Trial) -> TrialView:
         (label, tuple(_mean_in_words(curves, step) for step in at))
         for label, curves in zip(_COLOURS, (trial.before, trial.after), strict=True)
     )
-    svg = chart_svg(_chart(trial, longest), prefix="trial") if _points(trial, longest) else ""
-    return TrialView(effect_in_words(trial), svg, tuple(f"{step:,}" for step in at), table, trial)
+    rows = _points(trial, longest)
+    # Shrunk to a phone's width, the wide chart's labels could not be read.
+    wide, narrow = (chart_svg(_chart(rows, w), prefix=f"trial{w}") if rows else "" for w in (_WIDE, _NARROW))
+    return TrialView(effect_in_words(trial), wide, narrow, tuple(f"{step:,}" for step in at), table, trial)
 
 
 def effect_in_words(trial: Trial) -> str:
@@ -61,11 +65,10 @@ def effect_in_words(trial: Trial) -> str:
     return f"With the fixes the final loss is {figure(abs(trial.effect))} {direction} {runs} ({interval}). {judged}."
 
 
-def _chart(trial: Trial, longest: int) -> Any:
+def _chart(rows: list[dict[str, Any]], width: int) -> Any:
     """One thin line a seed and the mean, without and with the fixes."""
     import altair as alt  # slow to import, and only pages with a trial need it
 
-    rows = _points(trial, longest)
     colour = alt.Color(
         "run:N", title=None, legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
     )
@@ -75,11 +78,11 @@ def _chart(trial: Trial, longest: int) -> Any:
     wide = min(losses) > 0 and max(losses) / min(losses) > 50
     loss = alt.Y("loss:Q", title="loss").scale(type="log" if wide else "linear", nice=True, zero=False)
     loss = loss.axis(tickCount=5)
-    step = alt.X("step:Q", title="step").scale(nice=False).axis(tickCount=6, grid=False)
+    step = alt.X("step:Q", title="step").scale(nice=False).axis(tickCount=width // 100, grid=False)
     base = alt.Chart(alt.Data(values=rows)).encode(x=step, y=loss, color=colour, detail="seed:N")
     seeds = base.transform_filter("datum.seed != 'mean'").mark_line(strokeWidth=1, opacity=0.35)
     mean = base.transform_filter("datum.seed == 'mean'").mark_line(strokeWidth=2.25)
-    return alt.layer(seeds, mean).properties(width=720, height=230)
+    return alt.layer(seeds, mean).properties(width=width, height=230)
 
 
 def _points(trial: Trial, longest: int) -> list[dict[str, Any]]:
