@@ -12,7 +12,10 @@ from typing import Any
 
 import altair as alt
 import pytest
+import torch
+from torch import nn
 
+import gainstage as gs
 from gainstage.diagnosis.records import Trial
 from gainstage.errors import InputError
 from gainstage.report.charts import chart_svg
@@ -110,6 +113,14 @@ def test_names_are_escaped_and_non_finite_layers_clip(hostile: Report) -> None:
     assert '<b class="clip">clip</b><span class="sr">, 12 values not finite</span>' in page
     Outline(page)
     assert "<script" not in hostile._repr_html_()
+
+
+def test_a_recording_of_a_model_makes_a_page() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 3))
+    report = gs.check(model, (torch.randn(16, 8), torch.arange(16) % 3))
+    text = Outline(render_page(report)).text
+    assert all(layer.name in text for layer in report.trace.layers)
+    assert "dead fraction" in text
 
 
 def test_a_clean_page_without_layers(clean: Report) -> None:

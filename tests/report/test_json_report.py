@@ -5,11 +5,23 @@ import json
 
 import jsonschema
 import pytest
+import torch
+from torch import nn
 
+import gainstage as gs
 from gainstage.report.document import Report
 from gainstage.report.json_report import FindingDocument, schema, schema_text, shipped_schema
 from gainstage.rules.base import Finding
 from gainstage.trace.records import Trace
+
+
+@pytest.fixture
+def real() -> Report:
+    """A report of `gainstage.check` with a NaN loss in it."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[0].weight[0, 0] = float("nan")
+    return gs.check(model, (torch.ones(8, 4), torch.tensor([0, 1] * 4)))
 
 
 def validator() -> jsonschema.Draft202012Validator:
@@ -22,7 +34,7 @@ def test_the_shipped_schema_is_the_generated_one() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
 
 
-@pytest.mark.parametrize("name", ["report", "clean", "hostile"])
+@pytest.mark.parametrize("name", ["report", "clean", "hostile", "real"])
 def test_reports_are_valid(name: str, request: pytest.FixtureRequest) -> None:
     report: Report = request.getfixturevalue(name)
     validator().validate(json.loads(report.to_json(), parse_constant=pytest.fail))

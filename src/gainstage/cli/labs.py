@@ -61,8 +61,8 @@ def run_claim(
         return gs.lab.run(claim_id, preset=preset, seeds=seeds, store=store, on_progress=advance)
 
 
-def show(verdict: gs.lab.Verdict) -> None:
-    """Prints one verdict."""
+def show(verdict: gs.lab.Verdict, *, brief: bool = False) -> None:
+    """Prints one verdict; in brief, only the first sentence of its reason and whether the control held."""
     console = stdout()
     style = STYLES[verdict.outcome]
     interval = (
@@ -70,6 +70,9 @@ def show(verdict: gs.lab.Verdict) -> None:
     )
     effect = "" if verdict.effect is None else f"  effect {verdict.effect:.3g}{interval}, n = {verdict.n}"
     console.print(f"[{style}]{verdict.outcome.upper()}[/]  [bold]{verdict.claim_id}[/]  {escape(verdict.statement)}")
-    console.print(f"    {escape(verdict.why)}{effect}")
-    if verdict.control is not None:
+    why = verdict.why.partition(". ")[0].rstrip(".") + "." if brief else verdict.why + effect
+    console.print(f"    {escape(why)}")
+    if brief and verdict.control is not None:
+        console.print(f"    Control: {verdict.control.outcome}.", style="dim")
+    elif verdict.control is not None:
         console.print(f"    Control: {escape(verdict.control.statement)} {escape(verdict.control.why)}", style="dim")

@@ -54,9 +54,10 @@ def tour(
     _heading(console, 5, "The claims behind the advice, run again here")
     verdicts = [labs.run_claim(claim_id) for claim_id in CLAIMS]
     for verdict in verdicts:
-        labs.show(verdict)
+        labs.show(verdict, brief=True)
     with stderr().status("writing the page"):
         report.to_html(html, trial=trial, verdicts=verdicts)
+    console.print("Each with its figures, interval and control in the page, and by gainstage lab run ID.", style="dim")
     _heading(console, 6, "Your own network")
     _next(console, html, time.monotonic() - start)
 

@@ -23,6 +23,7 @@ _CONFIG: dict[str, Any] = {
         "labelFontSize": 11,
         "titleFontSize": 11,
         "titleFontWeight": 500,
+        "titlePadding": 9,
     },
     "legend": {"labelColor": "currentColor", "titleColor": "currentColor", "titleFontWeight": 500},
     "header": {"labelColor": "currentColor", "titleColor": "currentColor"},

@@ -18,6 +18,9 @@ FALL = Threshold("fall", 3.0, "decades of rms", CALIBRATED)
 FALL_ERROR = Threshold("fall_error", 5.0, "decades of rms", CALIBRATED)
 GROWTH = Threshold("growth", 1.0, "decades of rms", CALIBRATED)
 GROWTH_ERROR = Threshold("growth_error", 2.0, "decades of rms", CALIBRATED)
+BRANCH_GROWTH = Threshold("branch_growth", 2.0, "decades of rms", "residual branches of published networks reach 1.5")
+FAINT = Threshold("faint", 0.1, "rms", "inputs of std 0.1 cost nothing, of 0.01 9 points (docs/thresholds.md)")
+LOUD = Threshold("loud", 3.0, "rms", "inputs of std 10 cost 2 to 3 points (docs/thresholds.md)")
 NOISE = Threshold("noise", 1e-5, "of the largest gradient rms", "rounding in float32 sums of a thousand terms")
 EXPLAINED = Threshold("explained", 0.5, "share of the change", "a cause explains at least half of what it causes")
 
@@ -138,7 +141,7 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
 @rule(
     "INI002", "gain-mismatch", severities=("warning",), cause="init",
     explains=("INI003", "INI004", "GRD001", "GRD002", "ACT001", "ACT002", "NUM001", "OPT003", "OPT004"),
-    thresholds=(FALL, GROWTH, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED),
+    thresholds=(FALL, GROWTH, BRANCH_GROWTH, FAINT, LOUD, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED),
     claims=("he-variance",),
     bad="""
         import torch, gainstage as gs
@@ -178,23 +181,32 @@ def gain_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Fix: re-draw the weights for the activation that follows (gs.initialize).
     References: Glorot and Bengio 2010; He et al. 2015; Schoenholz et al. 2017.
     """
-    for segment in segments(trace):
-        finding = _mismatched(segment)
-        if finding is not None:
-            yield finding
+    found = [(symptom, segment) for segment in segments(trace) if (symptom := _explained_symptom(segment)) is not None]
+    if found:
+        symptom, segment = max(found, key=lambda pair: abs(pair[0]))
+        yield _mismatched(segment, symptom, runs=len(found))
 
 
-def _mismatched(segment: Segment) -> Finding | None:
+def _explained_symptom(segment: Segment) -> float | None:
+    """The change, in decades, for which the weights' scale answers; None if there is none."""
     found = mismatches(segment)
     total = sum(value for _, value in found)
-    change, gradient = segment.change(), segment_gradient_change(segment)
-    symptom = _symptom(total, change, gradient)
+    symptom = _symptom(segment, total)
     # A norm behind the run sets the level anew, forward and backward alike.
     if symptom is None or segment.repaired_by is not None or abs(total) < EXPLAINED.value * min(abs(symptom), 300):
         return None
-    off = [layer for layer, value in found if value * total > 0 and abs(value) > 0.05]
-    if not off:
-        return None
+    return symptom if _off(found, total) else None
+
+
+def _off(found: list[tuple[LayerRecord, float]], total: float) -> list[LayerRecord]:
+    return [layer for layer, value in found if value * total > 0 and abs(value) > 0.05]
+
+
+def _mismatched(segment: Segment, symptom: float, runs: int) -> Finding:
+    found = mismatches(segment)
+    total = sum(value for _, value in found)
+    change, gradient = segment.change(), segment_gradient_change(segment)
+    off = _off(found, total)
     schemes = Counter(scheme_of(layer) for layer in off)
     scheme = schemes.most_common(1)[0][0]
     first, behind = off[0], segment.activation_after(off[0])
@@ -217,25 +229,42 @@ def _mismatched(segment: Segment) -> Finding | None:
         value=10**symptom if not math.isinf(symptom) else 0.0,
         threshold=10 ** math.copysign(limits[symptom > 0].value, symptom),
         evidence={"weight_var": actual, "preserving_weight_var": needed, "mismatch_decades": total, "scheme": scheme,
-                  "forward_decades": change, "gradient_decades": gradient, "layers": len(off)},
+                  "forward_decades": change, "gradient_decades": gradient, "layers": len(off), "runs": runs},
         fix=reinitialize("INI002"), claims=gain_mismatch.claims, layers=tuple(layer.name for layer in off),
     )  # fmt: skip
 
 
-def _symptom(total: float, change: float | None, gradient: float | None) -> float | None:
+def _symptom(segment: Segment, total: float) -> float | None:
     """The change that a mismatch of this sign can explain, if it is over a threshold; the larger one of the two."""
-    forward = change if change is not None else 0.0
-    backward = gradient if gradient is not None else 0.0
-    if total < 0:
-        over = [c for c, limit in ((forward, FALL), (backward, GRADIENT_FALL)) if c <= -limit.value]
-        return min(over, default=None)
-    over = [c for c, limit in ((forward, GROWTH), (backward, GRADIENT_GROWTH)) if c >= limit.value]
-    return max(over, default=None)
+    sign = -1 if total < 0 else 1
+    over: list[float] = []
+    change, gradient = segment.change(), segment_gradient_change(segment)
+    if change is not None and _beyond(segment, change, sign):
+        over.append(change)
+    limit = (GRADIENT_FALL if sign < 0 else _growth_limit(segment, GRADIENT_GROWTH)).value
+    if gradient is not None and gradient * sign >= limit:
+        over.append(gradient)
+    return max(over, key=abs, default=None)
+
+
+def _growth_limit(segment: Segment, plain: Threshold) -> Threshold:
+    return BRANCH_GROWTH if segment.summed else plain
+
+
+def _beyond(segment: Segment, change: float, sign: int) -> bool:
+    """Whether the signal's change over the segment is over its threshold, and its end far from unit scale too.
+
+    What is blown up from almost nothing to unit scale has not exploded.
+    """
+    last = segment.maps[-1].rms or 0.0
+    if sign < 0:
+        return -change >= FALL.value and last < FAINT.value
+    return change >= _growth_limit(segment, GROWTH).value and last > LOUD.value
 
 
 @rule(
     "INI003", "signal-vanishes", severities=("error", "warning"), cause="init",
-    explains=("GRD001", "OPT003"), thresholds=(FALL, FALL_ERROR), claims=("he-variance",),
+    explains=("GRD001", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT), claims=("he-variance",),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -273,7 +302,8 @@ def signal_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 @rule(
     "INI004", "signal-explodes", severities=("error", "warning"), cause="init",
-    explains=("GRD001", "GRD002", "ACT002", "NUM001", "OPT003", "OPT004"), thresholds=(GROWTH, GROWTH_ERROR),
+    explains=("GRD001", "GRD002", "ACT002", "NUM001", "OPT003", "OPT004"),
+    thresholds=(GROWTH, GROWTH_ERROR, BRANCH_GROWTH, LOUD),
     claims=("he-variance",),
     bad="""
         import torch, gainstage as gs
@@ -307,14 +337,18 @@ def signal_explodes(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 
 def _level_findings(trace: Trace, sign: int) -> Iterator[Finding]:
+    found: list[tuple[float, Segment]] = []
     for segment in segments(trace):
         change = segment.change()
-        limit, grave = (FALL, FALL_ERROR) if sign < 0 else (GROWTH, GROWTH_ERROR)
-        if change is None or segment.repaired_by is not None or change * sign < limit.value:
+        if change is None or segment.repaired_by is not None or not _beyond(segment, change, sign):
             continue
-        if _within_band(segment, sign):
-            continue
-        yield _level_finding(segment, change, limit, "error" if change * sign >= grave.value else "warning", sign)
+        if not _within_band(segment, sign):
+            found.append((change, segment))
+    if found:
+        change, segment = max(found, key=lambda pair: abs(pair[0]))
+        limit, grave = (FALL, FALL_ERROR) if sign < 0 else (_growth_limit(segment, GROWTH), GROWTH_ERROR)
+        severity: Severity = "error" if change * sign >= grave.value else "warning"
+        yield _level_finding(segment, change, limit, severity, sign, runs=len(found))
 
 
 def _within_band(segment: Segment, sign: int) -> bool:
@@ -326,7 +360,9 @@ def _within_band(segment: Segment, sign: int) -> bool:
     return rms >= low if sign < 0 else rms <= high
 
 
-def _level_finding(segment: Segment, change: float, limit: Threshold, severity: Severity, sign: int) -> Finding:
+def _level_finding(
+    segment: Segment, change: float, limit: Threshold, severity: Severity, sign: int, runs: int
+) -> Finding:
     running, where = 0.0, segment.maps[-1]
     for layer, gain in segment.gains():
         running += math.log10(gain) if gain else -math.inf
@@ -346,7 +382,8 @@ def _level_finding(segment: Segment, change: float, limit: Threshold, severity: 
         else "The outputs are enormous at the start: the first steps are wild and low precision overflows.",
         advice="Re-draw the weights at the gain that preserves the level (gs.initialize), or normalize in between.",
         value=10**change if math.isfinite(change) else 0.0, threshold=10 ** (sign * limit.value),
-        evidence={"decades": change, "layers": len(segment.maps), "rms_in": first.input_rms, "rms_out": last.rms,
+        evidence={"decades": change, "layers": len(segment.maps), "runs": runs,
+                  "rms_in": first.input_rms, "rms_out": last.rms,
                   "band_low": band[0] if band else None, "band_high": band[1] if band else None},
         fix=reinitialize(code), claims=("he-variance",),
         layers=tuple(layer.name for layer in segment.maps if layer.rms is not None),

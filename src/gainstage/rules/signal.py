@@ -8,7 +8,7 @@ read, so that pooling between two layers does not count as a loss.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from gainstage.trace.records import LayerRecord, Trace
@@ -23,18 +23,21 @@ class Segment:
     Attributes:
         layers: Maps and activations in order.
         repaired_by: The norm that reads the last of them, or None.
+        summed: Whether its end is added to something: it is a residual branch.
         reads_out: Whether its last map is the network's read-out.
     """
 
     layers: tuple[LayerRecord, ...]
     repaired_by: LayerRecord | None
+    summed: bool
     reads_out: bool
 
     @property
     def maps(self) -> tuple[LayerRecord, ...]:
-        """Its maps, without the network's read-out, which may be small on purpose."""
+        """Its maps, without the network's read-out, which may be small on purpose, and without a last one of zeros,
+        which closes a residual branch at the start."""
         maps = tuple(layer for layer in self.layers if layer.kind in MAPS)
-        return maps[:-1] if self.reads_out else maps
+        return maps[:-1] if self.reads_out or (maps and maps[-1].weight_rms == 0) else maps
 
     def gains(self) -> Iterator[tuple[LayerRecord, float]]:
         """Each hidden map with its gain, including that of the activation behind it: rms out over rms in."""
@@ -87,9 +90,11 @@ def segments(trace: Trace) -> tuple[Segment, ...]:
         run = [end]
         while _previous(trace, run[-1]) is not None:
             run.append(_previous(trace, run[-1]) or 0)
-        norms = [trace.layers[reader] for reader in read_by[end] if trace.layers[reader].kind == "norm"]
+        readers = [trace.layers[reader] for reader in read_by[end]]
+        norms = [reader for reader in readers if reader.kind == "norm"]
+        summed = any(reader.op == "add" for reader in readers)
         layers = tuple(trace.layers[i] for i in reversed(run))
-        found.append(Segment(layers, norms[0] if norms else None, any(layer is read_out for layer in layers)))
+        found.append(Segment(layers, norms[0] if norms else None, summed, any(layer is read_out for layer in layers)))
     return tuple(found)
 
 
@@ -106,23 +111,40 @@ def _continues(trace: Trace, position: int, reader: int) -> bool:
 
 def main_path(trace: Trace) -> tuple[LayerRecord, ...]:
     """The longest way back from the loss to the input, by the layers that ran last, in order of execution."""
+    return _way_back(trace, max)
+
+
+def stream(trace: Trace) -> tuple[LayerRecord, ...]:
+    """The shortest way back from the loss to the input: along the skips of a residual network, past its branches.
+
+    A branch may be scaled to nothing on purpose, and with it the gradient in it; the stream must carry it.
+    """
+    return _way_back(trace, min)
+
+
+def _way_back(trace: Trace, choose: Callable[[Iterable[int]], int]) -> tuple[LayerRecord, ...]:
     position = trace.loss_record.input if trace.loss_record is not None else None
     if position is None:
         position = len(trace.layers) - 1 if trace.layers else None
     path: list[LayerRecord] = []
     while position is not None:
         path.append(trace.layers[position])
-        position = max((i for i in path[-1].inputs if i < position), default=None)
+        before = [i for i in path[-1].inputs if i < position]
+        # A sum that reads one layer has the network's input for its other term: there the stream begins.
+        begins = choose is min and path[-1].op == "add" and len(before) == 1
+        position = choose(before) if before and not begins else None
     return tuple(reversed(path))
 
 
 def gradient_levels(trace: Trace) -> tuple[tuple[LayerRecord, float], ...]:
-    """Hidden maps on the main path with ‖∂L/∂h‖ of a sample at their output; empty without a backward pass.
+    """Hidden maps and sums on the stream with ‖∂L/∂h‖ of a sample at their output; empty without gradients.
 
     Without the read-out: one that is small or zero on purpose lowers all of them alike, and only until it moves.
     """
-    maps = [layer for layer in main_path(trace) if layer.kind in MAPS]
-    return tuple((layer, layer.sample_grad_norm) for layer in maps[:-1] if layer.sample_grad_norm is not None)
+    levels = [layer for layer in stream(trace) if layer.kind in MAPS or layer.op == "add"]
+    if levels and levels[-1].kind in MAPS:
+        levels.pop()
+    return tuple((layer, layer.sample_grad_norm) for layer in levels if layer.sample_grad_norm is not None)
 
 
 def gradient_change(trace: Trace) -> float | None:

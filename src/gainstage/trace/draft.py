@@ -144,8 +144,9 @@ def figures(sums: Sums | None) -> Figures:
     return Figures(
         mean=mean, std=math.sqrt(var), rms=math.sqrt(var + mean * mean), max_abs=float(sums.max_abs),
         zero_fraction=1 - float(sums.nonzero) / total,
-        dead_fraction=np.count_nonzero((unit_mean == 0) & (unit_std == 0)) / units,
-        unit_mean_rms=math.sqrt(float(unit_mean @ unit_mean) / units), unit_std=math.sqrt(float(unit_var.sum()) / units),
+        dead_fraction=int(np.count_nonzero((unit_mean == 0) & (unit_std == 0))) / units,
+        unit_mean_rms=math.sqrt(float(unit_mean @ unit_mean) / units),
+        unit_std=math.sqrt(float(unit_var.sum()) / units),
         non_finite=non_finite, units=units,
     )  # fmt: skip
 

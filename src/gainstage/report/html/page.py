@@ -35,7 +35,7 @@ _TEXT_COLUMNS = ("name", "kind", "op", "module")
 
 @dataclass(frozen=True)
 class Card:
-        """A finding as the page shows it.
+    """A finding as the page shows it.
 
     Attributes:
         measured: Label and figure of value, limit and evidence.
@@ -119,11 +119,15 @@ def _measured(finding: Finding) -> tuple[tuple[str, str], ...]:
 
 def _layer_table(trace: Trace) -> LayerTable:
     rows = trace.to_rows()
-    seen = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, [], ()))
+    seen = dict.fromkeys(key for row in rows for key, value in row.items() if not _empty(value))
     columns = tuple(seen)
     cells = tuple(tuple(_cell(column, row.get(column)) for column in columns) for row in rows)
     numeric = tuple(all(isinstance(row.get(c), (int, float, type(None))) for row in rows) for c in columns)
     return LayerTable(tuple(column.replace("_", " ") for column in columns), numeric, cells)
+
+
+def _empty(value: object) -> bool:
+    return value is None or (isinstance(value, (list, tuple)) and not value)
 
 
 def _cell(column: str, value: object) -> str:
