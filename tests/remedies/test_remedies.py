@@ -49,7 +49,8 @@ def test_reinitialize_draws_anew_and_forgets_momenta() -> None:
     assert not torch.equal(new.model[0].weight, old.model[0].weight)
     assert new.optimizer is not None
     assert new.optimizer.param_groups[0]["params"][0] is new.model[0].weight
-    assert not new.optimizer.state
+    # What was drawn starts afresh; the norm's scale and shift, which were not, keep theirs.
+    assert set(new.optimizer.state) == {new.model[1].weight, new.model[1].bias}
 
 
 def test_to_train_mode() -> None:
@@ -84,7 +85,7 @@ def test_a_softmax_function_changes_the_loss_to_the_same_quantity() -> None:
     logits = new.model.body(inputs)
     assert new.loss is not None
     assert torch.allclose(new.loss(logits.softmax(1), targets), F.cross_entropy(logits, targets))
-    with pytest.raises(SubjectError, match="relu must be a module to be dropped"):
+    with pytest.raises(SubjectError, match="relu must be a module of its own to be dropped"):
         remedies.drop_output_activation(old, module="", op="relu")
 
 
@@ -143,5 +144,87 @@ def test_what_cannot_be_copied_is_said() -> None:
 
 def test_a_fix_for_another_model_is_refused() -> None:
     fix = gs.Fix("NRM001", "deep.norm", "x", "to_train_mode", {"modules": ("deep.norm",)})
-    with pytest.raises(SubjectError, match=r"subject must fit the fix of NRM001 for 'deep.norm'"):
+    with pytest.raises(SubjectError, match=r"module must be a path of Sequential, got 'deep.norm'"):
         fix.apply(gs.Subject(net(), vectors()))
+
+
+def test_every_remedy_leaves_the_old_subject_as_it_was_and_shares_no_parameter() -> None:
+    old = subject(nn.Sequential(net(), nn.Softmax(1)), None)
+    before, gradients = state(old), [p.grad for p in old.model.parameters()]
+    for name, options in {
+        "reinitialize": {"scheme": "he_uniform", "seed": 3},
+        "to_train_mode": {"modules": ("0.1",)},
+        "drop_output_activation": {"module": "1", "op": "softmax"},
+        "standardise_inputs": {"per_feature": False},
+        "drop_bias": {"modules": ("0.0",)},
+    }.items():
+        new = gs.Fix("X", "", "x", name, options).apply(old)
+        assert_untouched(before, old)
+        assert not {id(p) for p in new.model.parameters()} & {id(p) for p in old.model.parameters()}
+        assert all(p.grad is g for p, g in zip(old.model.parameters(), gradients, strict=True))
+
+
+def test_reinitialize_runs_a_subject_of_its_own_forward() -> None:
+    batch = {"left": torch.randn(4, 8), "about": "a dict that the model alone would not take"}
+    old = gs.Subject(nn.Linear(8, 3), batch, forward=lambda model, b: model(b["left"]).square().mean())
+    assert not torch.equal(remedies.reinitialize(old).model.weight, old.model.weight)
+
+
+class SharedActivation(nn.Module):
+    """One activation module that serves in the body and at the output."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.first, self.last, self.act = nn.Linear(8, 16), nn.Linear(16, 3), activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.last(self.act(self.first(x))))
+
+
+def test_an_activation_that_serves_elsewhere_too_is_not_taken_out_there() -> None:
+    sigmoid = subject(SharedActivation(nn.Sigmoid()), nn.CrossEntropyLoss())
+    new = remedies.drop_output_activation(sigmoid, module="act", op="sigmoid")
+    assert isinstance(new.model.act, nn.Sigmoid)
+    assert new.loss.__name__ == "CrossEntropyLoss_without_sigmoid"
+    relu = subject(SharedActivation(nn.ReLU()), nn.CrossEntropyLoss())
+    with pytest.raises(SubjectError, match="serves elsewhere too, and it cannot be undone in the loss"):
+        remedies.drop_output_activation(relu, module="act", op="relu")
+
+
+def test_a_function_under_a_forward_of_its_own_cannot_be_dropped() -> None:
+    model = CalledAsFunction(lambda x: x.softmax(1))
+    old = gs.Subject(model, vectors(), forward=lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    with pytest.raises(SubjectError, match="the loss is hidden in forward="):
+        remedies.drop_output_activation(old, module="", op="softmax")
+
+
+def test_drop_bias_keeps_what_the_network_computes_in_train_mode() -> None:
+    old = subject(net())
+    nn.init.normal_(old.model[0].bias)
+    new = remedies.drop_bias(old, modules=("0",))
+    inputs = vectors()[0]
+    assert torch.allclose(old.model(inputs), new.model(inputs), atol=1e-5)
+    with pytest.raises(SubjectError, match="modules must have a bias to drop, got ReLU at '2'"):
+        remedies.drop_bias(old, modules=("0", "2"))
+
+
+def test_images_are_standardised_per_channel_and_sequences_per_last_dimension() -> None:
+    for shape, dims in (((6, 3, 5, 5), (0, 2, 3)), ((6, 5, 3), (0, 1))):
+        x = torch.randn(shape) * 5 + 2
+        seen = remedies.standardise_inputs(gs.Subject(nn.Linear(3, 3), (x, None))).batches.first()[0]
+        assert torch.allclose(seen.mean(dims), torch.zeros(3), atol=1e-5)
+        assert torch.allclose(seen.std(dims, correction=0), torch.ones(3), rtol=1e-4)
+        assert seen.dtype == x.dtype
+
+
+def test_targets_and_integers_are_not_standardised() -> None:
+    x, ids, y = torch.randn(6, 3) + 4, torch.arange(6), torch.full((6,), 9.0)
+    seen = remedies.standardise_inputs(gs.Subject(nn.Linear(3, 3), ((x, ids), y))).batches.first()
+    assert torch.equal(seen[1], y)
+    assert torch.equal(seen[0][1], ids)
+    assert abs(float(seen[0][0].mean())) < 1e-5
+
+
+def test_inputs_that_are_not_finite_are_not_standardised() -> None:
+    with pytest.raises(SubjectError, match="must be finite to be standardised"):
+        remedies.standardise_inputs(gs.Subject(nn.Linear(2, 2), torch.tensor([[1.0, float("nan")], [1.0, 2.0]])))

@@ -147,3 +147,97 @@ def test_buffers_mode_and_random_numbers_stay() -> None:
     assert all(torch.equal(buffers[key], value) for key, value in model.named_buffers())
     assert not model.training
     assert torch.equal(rng, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("second pass"), KeyboardInterrupt()])
+def test_all_or_nothing_also_where_the_second_pass_fails(error: BaseException) -> None:
+    class FailsLater(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            passes.append(1)
+            if len(passes) > 1:
+                raise error
+            return self.linear(x)
+
+    passes: list[int] = []
+    model = FailsLater()
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises((SubjectError, KeyboardInterrupt)):
+        gs.initialize(model, vectors())
+    assert len(passes) > 1
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 3), nn.Linear(5, 3)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return self.a(left) + self.b(right)
+
+
+LEFT, RIGHT, TARGETS = torch.randn(6, 4), torch.randn(6, 5), torch.zeros(6)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        ((LEFT, RIGHT), TARGETS),
+        [[LEFT, RIGHT], TARGETS],  # as a DataLoader yields it
+        [((LEFT, RIGHT), TARGETS)] * 2,  # a series
+        ({"left": LEFT, "right": RIGHT}, TARGETS),
+        {"left": LEFT, "right": RIGHT},
+        ((LEFT, RIGHT), {"boxes": [1, 2]}),  # targets that no loss of ours would take
+    ],
+)
+def test_batches_of_every_form(batch: object) -> None:
+    assert len(gs.initialize(TwoInputs(), batch).initialized) == 4
+
+
+def test_a_transformer_in_eval_mode_is_seen_through_its_fused_layers() -> None:
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    rows = [gs.initialize(m, torch.randn(4, 5, 8)).rows for m in (model.train(), model.eval())]
+    assert [[row.layer for row in r] for r in rows] == [[row.layer for row in rows[0]]] * 2
+    assert torch.backends.mha.get_fastpath_enabled() is fused
+
+
+def test_a_layer_that_the_second_pass_does_not_reach_has_no_figure() -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.one, self.other = nn.Linear(8, 1), nn.Linear(8, 3), nn.Linear(8, 3)
+            nn.init.zeros_(self.gate.weight)
+            nn.init.ones_(self.gate.bias)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.one(x) if bool((self.gate(x) == 1).all()) else self.other(x)
+
+    rows = {row.layer: row for row in gs.initialize(Routed(), vectors()).rows}
+    assert rows["one"].rms_after is None
+    assert rows["one"].after == pytest.approx(rows["one"].target, rel=0.8)
+
+
+def test_gradients_stay_and_the_same_seed_repeats_in_any_dtype() -> None:
+    model, double = nn.Linear(8, 3), nn.Linear(8, 3).double()
+    model(vectors()[0]).sum().backward()
+    gradient = model.weight.grad
+    gs.initialize(model, vectors(), seed=7)
+    gs.initialize(double, vectors()[0].double(), seed=7)
+    assert model.weight.grad is gradient
+    assert torch.equal(model.weight.double(), double.weight)
+    assert not model.bias.any()
+
+
+def test_the_report_is_a_table_with_notes_and_reasons() -> None:
+    torch.manual_seed(0)
+    text = repr(gs.initialize(*MODELS["looped"]()))
+    assert "inner: used 3 times; the first use decides" in text
+    assert text.startswith("layer  followed by  scheme")
+    assert text.endswith("4 parameters initialized, all.")
+    frozen = nn.Linear(8, 3).requires_grad_(False)
+    assert "weight, bias: frozen (requires_grad is False)" in str(gs.initialize(frozen, vectors()))

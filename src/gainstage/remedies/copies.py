@@ -6,6 +6,9 @@ Model and optimizer are copied together: the copied optimizer holds the copied p
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from types import MethodType
+from typing import Any
 
 from torch import nn
 
@@ -14,52 +17,72 @@ from gainstage.trace.subject import Subject
 
 
 def copied(subject: Subject) -> Subject:
-    """The subject with a model and an optimizer of its own; batches, loss and forward are shared.
+    """The subject with a model and an optimizer of its own; batches are shared.
 
-    A loss that is a module with parameters is copied with them.
+    A loss or forward that is a module, or a method of one, is copied along: it belongs to the copied parameters.
 
     Raises:
         SubjectError: if the model cannot be copied.
     """
-    loss = subject.loss if isinstance(subject.loss, nn.Module) else None
+    bound = tuple(part if _of_module(part) else None for part in (subject.loss, subject.forward))
     try:
-        model, optimizer, own_loss = copy.deepcopy((subject.model, subject.optimizer, loss))
+        model, optimizer, (loss, forward) = copy.deepcopy((subject.model, subject.optimizer, bound))
     except Exception as error:
+        detail = " ".join(str(error).split())
         raise SubjectError(
-            f"copy: the model must be copyable, got {type(error).__name__}: {error} from copy.deepcopy. "
+            f"copy: the model must be copyable, got {type(error).__name__}: {detail} from copy.deepcopy. "
             "Tensors that are attributes but neither parameters nor buffers are the usual reason: register them."
         ) from error
-    return subject.replace(model=model, optimizer=optimizer, loss=own_loss or subject.loss)
+    return subject.replace(
+        model=model, optimizer=optimizer,
+        loss=subject.loss if loss is None else loss, forward=subject.forward if forward is None else forward,
+    )  # fmt: skip
 
 
-def refit_optimizer(subject: Subject, *, redrawn: bool = False) -> None:
+def _of_module(part: Any) -> bool:
+    return isinstance(part, nn.Module) or (isinstance(part, MethodType) and isinstance(part.__self__, nn.Module))
+
+
+def refit_optimizer_(
+    subject: Subject, *, removed: Iterable[nn.Parameter] = (), redrawn: Iterable[nn.Parameter] = ()
+) -> None:
     """Brings a copied subject's optimizer in line with its changed model, in place.
 
     Args:
         subject: The copy.
-        redrawn: Also forget the state (momenta) of all parameters, because their values are new.
+        removed: Parameters that the model no longer has: they leave their groups.
+        redrawn: Parameters whose values are new: their state (momenta, step counts) is forgotten.
     """
     optimizer = subject.optimizer
     if optimizer is None:
         return
-    alive = {id(parameter) for parameter in subject.model.parameters()}
-    if isinstance(subject.loss, nn.Module):
-        alive |= {id(parameter) for parameter in subject.loss.parameters()}
+    without, new = list(removed), list(redrawn)
+    gone = {id(parameter) for parameter in without}
+    for parameter in [*without, *new]:
+        optimizer.state.pop(parameter, None)
     for group in optimizer.param_groups:
-        for parameter in [p for p in group["params"] if id(p) not in alive]:
-            optimizer.state.pop(parameter, None)
-        group["params"] = [p for p in group["params"] if id(p) in alive]
-    if redrawn:
-        optimizer.state.clear()
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]
 
 
-def replace_module_(model: nn.Module, path: str, new: nn.Module) -> None:
-    """Puts ``new`` at a dotted path, in place.
+def module_at(model: nn.Module, path: str) -> nn.Module:
+    """The module at a dotted path; ``""`` is the model.
 
     Raises:
-        SubjectError: if the path is the root, which has no place to be put.
+        SubjectError: if there is none.
     """
-    parent, _, name = path.rpartition(".")
-    if not name:
-        raise SubjectError("fix: the module must have a parent, got the root. Change the model itself.")
-    setattr(model.get_submodule(parent), name, new)
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise SubjectError(
+            f"fix: module must be a path of {type(model).__name__}, got {path!r}. Check the model anew, and take the "
+            "fix from that report."
+        ) from error
+
+
+def replace_module_(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Puts ``new`` wherever ``old`` is registered below the model, in place."""
+    for parent in list(model.modules()):
+        # named_children names a module once only, however often its parent holds it.
+        for name, child in list(parent._modules.items()):  # pyright: ignore[reportPrivateUsage]
+            if child is old:
+                setattr(parent, name, new)

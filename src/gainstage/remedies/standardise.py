@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gainstage.errors import SubjectError
+from gainstage.remedies.copies import copied
 from gainstage.trace.subject import Subject
 
 BATCHES = 32
@@ -20,14 +21,15 @@ def standardise_inputs(subject: Subject, *, per_feature: bool = True) -> Subject
     """The subject with every floating input tensor standardised: x ← (x - mean)/std.
 
     Mean and population std are taken in float64 over the first 32 batches; features are dimension 1, or the last
-    of three. A constant feature is centred only. The model is shared with the old subject, which is untouched.
+    of three. A constant feature is centred only. The new subject maps its batches as they are read, and has a
+    model and an optimizer of its own.
 
     Args:
         subject: One without ``forward=``, whose batches say which tensors are inputs.
         per_feature: Take the figures per feature; otherwise over everything.
 
     Raises:
-        SubjectError: if the subject overrides the forward, or has no floating inputs.
+        SubjectError: if the subject overrides the forward, has no floating inputs, or non-finite ones.
     """
     if subject.forward is not None:
         raise SubjectError(
@@ -40,11 +42,17 @@ def standardise_inputs(subject: Subject, *, per_feature: bool = True) -> Subject
     if not sums:
         raise SubjectError("fix: the batch must have floating inputs to standardise, got none. Check the data.")
     statistics = {key: entry.statistics() for key, entry in sums.items()}
+    broken = [key for key, parts in statistics.items() if not all(bool(part.isfinite().all()) for part in parts)]
+    if broken:
+        raise SubjectError(
+            f"fix: the inputs must be finite to be standardised, got NaN or infinity in inputs{broken[0]}. "
+            "Remove or fill these values."
+        )
 
     def standardised(batch: Any) -> Any:
         return _map_inputs(batch, lambda key, tensor: _applied(tensor, statistics[key]))
 
-    return subject.replace(batches=subject.batches.map(standardised))
+    return copied(subject).replace(batches=subject.batches.map(standardised))
 
 
 @dataclass

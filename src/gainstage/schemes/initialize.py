@@ -2,94 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from gainstage.errors import GainstageError, InitializationError
 from gainstage.schemes.planner import Plan, plan
+from gainstage.schemes.reasons import reason
+from gainstage.schemes.report import InitReport, Row
+from gainstage.schemes.samples import sample_inputs
 from gainstage.schemes.variances import AUTO, draw, scheme
 from gainstage.seeding import generator
 from gainstage.trace import Trace, record
-from gainstage.trace.subject import Subject, batch_series
+from gainstage.trace.subject import BatchSeries, Subject
 
-IMAGE_SIZES = (32, 64, 224, 8)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One initialized layer: its plan, and what became of its weights and its level.
-
-    Attributes:
-        layer: Name in the trace.
-        follows: The activation behind it, ``none`` without.
-        scheme: The scheme's name.
-        target: Standard deviation asked for.
-        before, after: Standard deviation of the weights.
-        rms_before, rms_after: rms of the layer's output on the batch, at the old weights and at the new ones.
-    """
-
-    layer: str
-    follows: str
-    scheme: str
-    fan_in: float
-    fan_out: float
-    target: float
-    before: float
-    after: float
-    rms_before: float | None
-    rms_after: float | None
-
-
-@dataclass(frozen=True)
-class InitReport:
-    """What `initialize` did; ``initialized`` and ``untouched`` together name every parameter once.
-
-    Attributes:
-        initialized: Full paths of the parameters that were set.
-        untouched: (full path, reason) of the others.
-        rows: One a layer, in order of execution.
-    """
-
-    initialized: tuple[str, ...]
-    untouched: tuple[tuple[str, str], ...]
-    rows: tuple[Row, ...]
-
-    def __str__(self) -> str:
-        width = max([5, *(len(row.layer) for row in self.rows)])
-        head = f"{'layer':<{width}}  {'followed by':<12} {'scheme':<15} {'std before':>10} {'after':>9} "
-        lines = [head + f"{'rms before':>11} {'after':>9}"]
-        for row in self.rows:
-            rms = ["-" if value is None else f"{value:.3g}" for value in (row.rms_before, row.rms_after)]
-            lines.append(
-                f"{row.layer:<{width}}  {row.follows:<12} {row.scheme:<15} {row.before:>10.3g} {row.after:>9.3g} "
-                f"{rms[0]:>11} {rms[1]:>9}"
-            )
-        if not self.untouched:
-            return "\n".join([*lines, f"{len(self.initialized)} parameters initialized, all."])
-        lines.append(f"{len(self.initialized)} parameters initialized, {len(self.untouched)} left as they were:")
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.untouched:
-            reasons.setdefault(reason, []).append(name)
-        for reason, names in reasons.items():
-            lines.append(f"  {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}: {reason}")
-        return "\n".join(lines)
+__all__ = ["InitReport", "Row", "initialize", "initialize_subject"]
 
 
 def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", seed: int = 0) -> InitReport:
     """Draws the weights of every linear and convolutional layer anew, for the activation that follows it, in place.
 
-    He's scheme with the computed gain before ReLU and its kin, Glorot's before tanh, sigmoid and other saturating
-    activations, LeCun's where nothing follows; biases of these layers become zero. What follows is read off a
-    traced pass, so functional activations and in-place ones are seen. A parameter's draw depends on the seed and
-    on its own path alone, not on device or order of registration; it is drawn in float32 and cast.
+    He's scheme with the computed gain before ReLU and its kin, Var W = gain²/fan_in; Glorot's before tanh, sigmoid
+    and other saturating activations, Var W = 2/(fan_in + fan_out); LeCun's where nothing follows, Var W = 1/fan_in.
+    Biases of these layers become zero. What follows is read off a traced pass, so functional activations and
+    in-place ones are seen. A parameter's draw depends on the seed and on its own path alone, not on device or
+    order of registration; it is drawn in float32 and cast. Buffers, modes, gradients and generators stay as they
+    are.
 
     Args:
         model: Any module; changed in place, or not at all if this raises.
-        batch: A batch as in `gainstage.Subject`. None: a random one is made from the first layer's signature.
+        batch: A batch as in `gainstage.Subject`; its targets are not needed. None: a random one is made from the
+            first layer's signature.
         scheme: ``auto`` (normal), ``auto_uniform``, or a scheme for all layers such as ``he_uniform``.
         seed: Of the draws.
 
@@ -97,9 +44,13 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
         What was initialized, what was left and why, and each layer's figures before and after.
 
     Raises:
-        InitializationError: if no batch is given and none can be made.
+        InitializationError: if no batch is given and none can be made, or the model has lazy parameters.
         UnknownNameError: if there is no such scheme.
         SubjectError: if the batch does not fit the model.
+
+    Validity:
+        The variances are those of wide layers with independent weights. Layers that end a residual branch are
+        drawn like read-outs; the depth of the sum is not accounted for.
 
     Example:
         >>> import torch, gainstage as gs
@@ -112,24 +63,70 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
         Glorot and Bengio 2010; He et al. 2015; LeCun et al. 1998.
     """
     _require_known(scheme)
-    subject = Subject(model, _made_batch(model) if batch is None else batch)
-    before = record(subject, backward=False)
-    plans = [entry for entry in plan(before, scheme) if _reason(entry, before) is None]
-    parameters = dict(model.named_parameters())
+    subject = Subject(model, (), loss=_unjudged)
+    if next(model.parameters(), None) is None:
+        return InitReport((), (), ())
+    subject = subject.replace(batches=_made_batch(subject) if batch is None else _one_batch(batch))
+    return initialize_subject(subject, scheme=scheme, seed=seed)
+
+
+def initialize_subject(subject: Subject, *, scheme: str = "auto", seed: int = 0) -> InitReport:
+    """`initialize` for a subject's model, on its first batch, by its own forward."""
+    _require_known(scheme)
+    parameters = dict(subject.model.named_parameters())
+    _require_built(parameters)
+    before = _recorded(subject)
+    plans = plan(before, scheme)
     draws = {entry.weight: _drawn(entry, parameters[entry.weight], seed) for entry in plans}
     biases = [entry.bias for entry in plans if entry.bias is not None and parameters[entry.bias].requires_grad]
-    with torch.no_grad():
-        for name, value in draws.items():
-            parameters[name].copy_(value)
-        for name in biases:
-            parameters[name].zero_()
-    initialized = {*draws, *biases}
-    after = record(subject, backward=False)
+    draws.update({name: torch.zeros(parameters[name].shape) for name in biases if name not in draws})
+    with _all_or_nothing(parameters, draws):
+        after = _recorded(subject)
     return InitReport(
-        tuple(name for name in parameters if name in initialized),
-        tuple((name, _why(name, before)) for name in parameters if name not in initialized),
-        _rows(plans, before, after),
+        tuple(name for name in parameters if name in draws),
+        tuple((name, reason(name, before)) for name in parameters if name not in draws),
+        tuple(_row(entry, before, after) for entry in plans),
     )
+
+
+@contextmanager
+def _all_or_nothing(parameters: Mapping[str, nn.Parameter], draws: Mapping[str, torch.Tensor]) -> Generator[None]:
+    """Sets the parameters, and sets them back if anything fails before the end."""
+    saved = {name: parameters[name].detach().clone() for name in draws}
+    try:
+        _set(parameters, draws)
+        yield
+    except BaseException:
+        _set(parameters, saved)
+        raise
+
+
+@torch.no_grad()
+def _set(parameters: Mapping[str, nn.Parameter], values: Mapping[str, torch.Tensor]) -> None:
+    for name, value in values.items():
+        parameters[name].copy_(value)
+
+
+def _recorded(subject: Subject) -> Trace:
+    """A forward pass's trace. torch's fused transformer layer is off: it computes the same, and hides its maps."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        return record(subject, backward=False)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def _unjudged(_outputs: Any, _targets: Any) -> torch.Tensor:
+    """The loss where only the forward pass counts: whatever the targets are, they fit."""
+    return torch.zeros(())
+
+
+def _one_batch(batch: Any) -> Any:
+    """The argument as a series of one batch. A list is a batch as a DataLoader yields it if it ends in a tensor."""
+    if isinstance(batch, BatchSeries) or not isinstance(batch, list):
+        return batch
+    return [batch] if len(batch) in (1, 2) and isinstance(batch[-1], torch.Tensor) else batch
 
 
 def _require_known(name: str) -> None:
@@ -137,88 +134,39 @@ def _require_known(name: str) -> None:
         scheme(name)
 
 
+def _require_built(parameters: Mapping[str, nn.Parameter]) -> None:
+    lazy = [name for name, parameter in parameters.items() if isinstance(parameter, UninitializedParameter)]
+    if lazy:
+        raise InitializationError(
+            f"initialize: the model must have no lazy parameters, got {len(lazy)} without a shape ({lazy[0]!r}). "
+            "Run the model on a batch once."
+        )
+
+
 def _drawn(entry: Plan, parameter: nn.Parameter, seed: int) -> torch.Tensor:
     return draw(tuple(parameter.shape), entry.variance, entry.scheme.distribution, generator(seed, entry.weight))
 
 
-def _rows(plans: list[Plan], before: Trace, after: Trace) -> tuple[Row, ...]:
-    was = {layer.name: layer for layer in before.layers}
-    now = {layer.name: layer for layer in after.layers}
-    return tuple(
-        Row(
-            entry.layer, entry.follows, entry.scheme.name, entry.fan_in, entry.fan_out, entry.variance**0.5,
-            was[entry.layer].weight_std or 0.0, now[entry.layer].weight_std or 0.0,
-            was[entry.layer].rms, now[entry.layer].rms,
-        )
-        for entry in plans
+def _row(entry: Plan, before: Trace, after: Trace) -> Row:
+    std = [next(p.std for p in trace.parameters if p.name == entry.weight) for trace in (before, after)]
+    rms = [next((la.rms for la in trace.layers if la.name == entry.layer), None) for trace in (before, after)]
+    return Row(
+        layer=entry.layer, follows=entry.follows, scheme=entry.scheme.name, fan_in=entry.fan_in,
+        fan_out=entry.fan_out, target=entry.variance**0.5, before=std[0], after=std[1],
+        rms_before=rms[0], rms_after=rms[1], note=entry.note,
     )  # fmt: skip
 
 
-def _reason(entry: Plan, trace: Trace) -> str | None:
-    """Why a planned weight is left alone after all; None if it is not."""
-    parameter = next(p for p in trace.parameters if p.name == entry.weight)
-    if not parameter.requires_grad:
-        return "frozen (requires_grad is False)"
-    if "parametrizations." in entry.weight:
-        return "parametrized: its weight is computed from several parameters"
-    count = 1
-    for size in parameter.shape:
-        count *= size
-    return None if count else "empty"
-
-
-def _why(name: str, trace: Trace) -> str:
-    """Why a parameter was left as it was."""
-    parameter = next(p for p in trace.parameters if p.name == name)
-    readers = [layer for layer in trace.layers if name in layer.parameters]
-    if not parameter.requires_grad:
-        return "frozen (requires_grad is False)"
-    if "parametrizations." in name:
-        return "parametrized: its weight is computed from several parameters"
-    if not parameter.used and not readers:
-        return "not used in the forward pass of this batch"
-    kinds = {layer.kind for layer in readers}
-    if "norm" in kinds:
-        return "scale or shift of a norm, neutral as built"
-    if "embedding" in kinds:
-        return "an embedding: its scale is the data's, not a matter of fans"
-    if readers and readers[0].op == "rnn":
-        return "a recurrent layer that runs in one kernel: torch's own initialization is kept"
-    if readers and readers[0].kind == "other":
-        return f"a parameter in an operation {readers[0].op!r}: no fans"
-    return "not the weight of a linear or convolutional layer"
-
-
-def _made_batch(model: nn.Module) -> Any:
-    """A random batch from the signature of the first layer with parameters, tried out."""
-    seeded = torch.Generator().manual_seed(0)
-    for candidate in _candidates(model, seeded):
+def _made_batch(subject: Subject) -> torch.Tensor:
+    """A random batch from the signature of the first layers, tried out."""
+    _require_built(dict(subject.model.named_parameters()))
+    for candidate in sample_inputs(subject.model):
         try:
-            record(Subject(model, candidate), backward=False)
+            _recorded(subject.replace(batches=candidate))
         except GainstageError:
             continue
-        return batch_series(candidate).first()
+        return candidate
     raise InitializationError(
-        f"initialize: a batch must be given for {type(model).__name__}, got None and found none that fits its first "
-        "layer. Pass one: gs.initialize(model, batch)."
+        f"initialize: a batch must be given for {type(subject.model).__name__}, got None and found none that fits "
+        "its first layers. Pass one: gs.initialize(model, batch)."
     )
-
-
-def _candidates(model: nn.Module, seeded: torch.Generator) -> list[Any]:
-    """Inputs that the first layer with parameters would take."""
-    for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if not isinstance(weight, torch.Tensor):
-            continue
-        sizes: Mapping[str, Any] = vars(module)
-        options: list[tuple[int, ...]] = []
-        if isinstance(module, nn.Linear):
-            options = [(16, module.in_features), (4, 8, module.in_features)]
-        elif isinstance(module, nn.Embedding):
-            ids = torch.randint(module.num_embeddings, (8, 16), generator=seeded)
-            return [ids, ids[:, 0]]
-        elif "in_channels" in sizes and "kernel_size" in sizes:
-            dims = len(sizes["kernel_size"])
-            options = [(8, sizes["in_channels"], *[size] * dims) for size in IMAGE_SIZES]
-        return [torch.randn(shape, generator=seeded).to(weight.dtype) for shape in options]
-    return []

@@ -38,7 +38,18 @@ class Scheme:
 
 
 def glorot(fan_in: float, fan_out: float, gain: float = 1.0) -> float:
-    """Var W = 2·gain²/(fan_in + fan_out), which weighs forward and backward alike.
+    """Returns Var W = 2·gain²/(fan_in + fan_out), which weighs forward and backward alike.
+
+    Args:
+        fan_in, fan_out: Of one unit, above zero.
+        gain: Of what follows; the paper's is 1.
+
+    Validity:
+        Activations that are linear about zero, with slope 1 and a symmetric range (tanh).
+
+    Example:
+        >>> glorot(100, 300)
+        0.005
 
     References:
         Glorot and Bengio 2010, equation 16.
@@ -47,7 +58,19 @@ def glorot(fan_in: float, fan_out: float, gain: float = 1.0) -> float:
 
 
 def he(fan_in: float, fan_out: float, gain: float = math.sqrt(2)) -> float:  # noqa: ARG001 - one signature for all
-    """Var W = gain²/fan_in, which keeps the second moment forward; gain² = 2 for ReLU.
+    """Returns Var W = gain²/fan_in, which keeps the second moment forward; gain² = 2 for ReLU.
+
+    Args:
+        fan_in: Of one unit, above zero.
+        fan_out: Not used.
+        gain: E[φ²]^(-1/2) under a standard normal preactivation, `gainstage.theory.he_gain`.
+
+    Validity:
+        Wide layers; squared gradients keep their size too for (leaky) ReLU only.
+
+    Example:
+        >>> round(he(100, 300), 3)
+        0.02
 
     References:
         He et al. 2015, equation 10.
@@ -56,7 +79,15 @@ def he(fan_in: float, fan_out: float, gain: float = math.sqrt(2)) -> float:  # n
 
 
 def lecun(fan_in: float, fan_out: float, gain: float = 1.0) -> float:  # noqa: ARG001 - one signature for all
-    """Var W = 1/fan_in.
+    """Returns Var W = 1/fan_in, which keeps the second moment of a linear map.
+
+    Args:
+        fan_in: Of one unit, above zero.
+        fan_out, gain: Not used.
+
+    Example:
+        >>> lecun(100, 300)
+        0.01
 
     References:
         LeCun et al. 1998, Efficient BackProp, section 4.6.
@@ -85,8 +116,15 @@ def scheme_names() -> tuple[str, ...]:
 def scheme(name: str) -> Scheme:
     """The scheme of this name.
 
+    Args:
+        name: One of `SCHEMES`; ``auto`` and its kin are no scheme of their own.
+
     Raises:
         UnknownNameError: if there is none.
+
+    Example:
+        >>> scheme("he_uniform").source
+        'He et al. 2015'
     """
     if name not in SCHEMES:
         raise UnknownNameError("initialize", "scheme", name, scheme_names())
@@ -103,6 +141,9 @@ def draw(
         variance: Of each entry; 0 gives zeros.
         distribution: ``normal`` or ``uniform``.
         generator: A CPU generator.
+
+    Returns:
+        The tensor; cast it afterwards, a draw in a narrower type is not of this distribution.
 
     Raises:
         InputError: if the variance is negative or not finite.

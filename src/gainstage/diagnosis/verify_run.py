@@ -1,0 +1,116 @@
+"""One run of a paired trial: a subject of its own, trained on cached batches in a seeded order."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from gainstage.errors import GainstageError, SubjectError
+from gainstage.seeding import generator, preserved_rng
+from gainstage.trace.call import choose_loss, scalar_loss, to_device, unpack
+from gainstage.trace.subject import Loss, Subject
+
+Curve = tuple[float, ...]
+Advance = Callable[[int], None]
+BATCHES = 64
+
+
+def trained(subject: Subject, steps: int, seed: int, advance: Advance, score: Loss | None = None) -> Curve:
+    """Losses of a run, one a step, up to the first that is not finite.
+
+    All generators are seeded with ``seed`` inside, the batches' order with a generator of its own: two runs of one
+    seed see the same batches and draw the same random numbers. Every batch is used once before one is used again.
+
+    Args:
+        subject: A copy that may be trained; without an optimizer, Adam at 1e-3 is taken.
+        steps: Optimizer steps.
+        seed: Of the run.
+        advance: Is told how many steps were done.
+        score: The loss to show; training follows the subject's own. None: that one is shown.
+
+    Raises:
+        SubjectError: if a step fails, or there is no loss or no parameter to train on.
+    """
+    losses: list[float] = []
+    with preserved_rng(seed), torch.enable_grad(), _explained(losses):
+        batches, order, queue = subject.batches.take(BATCHES), generator(seed, "batches"), list[int]()
+        optimizer = _optimizer(subject)
+        for step in range(steps):
+            queue = queue or torch.randperm(len(batches), generator=order).tolist()
+            optimizer.zero_grad(set_to_none=True)
+            loss, shown = _losses(subject, batches[queue.pop()], score)
+            losses.append(shown)
+            if not (math.isfinite(shown) and math.isfinite(float(loss.detach()))):
+                # A run that broke down must not end on the finite figure of another loss.
+                losses[-1] = shown if not math.isfinite(shown) else math.nan
+                advance(steps - step)
+                break
+            loss.backward()
+            optimizer.step()
+            advance(1)
+    return tuple(losses)
+
+
+def _optimizer(subject: Subject) -> torch.optim.Optimizer:
+    if isinstance(subject.optimizer, torch.optim.LBFGS):
+        raise SubjectError(
+            "verify: the optimizer must step without a closure, got LBFGS. Pass a subject with another, or with None."
+        )
+    if subject.optimizer is not None:
+        return subject.optimizer
+    parameters = [parameter for parameter in subject.model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise SubjectError("verify: the model must have trainable parameters, got none. Unfreeze some.")
+    return torch.optim.Adam(parameters, lr=1e-3)
+
+
+def _losses(subject: Subject, batch: Any, score: Loss | None) -> tuple[torch.Tensor, float]:
+    """The loss to train on, and the one to show."""
+    # A model that writes to its input writes to a copy: the next run must see the same batch.
+    batch = to_device(copy.deepcopy(batch), subject.model)
+    if subject.forward is not None:
+        loss = scalar_loss(subject.forward(subject.model, batch), "forward")
+        return loss, float(loss.detach())
+    unpacked = unpack(batch)
+    outputs = subject.model(*unpacked.args, **unpacked.kwargs)
+    name, _, compute = choose_loss(subject, outputs, unpacked.targets)
+    if name == "surrogate":
+        raise SubjectError("verify: the batches must hold targets, got inputs alone. Pass (inputs, targets), or loss=.")
+    loss = scalar_loss(compute(), "loss")
+    if score is None:
+        return loss, float(loss.detach())
+    with torch.no_grad():
+        return loss, float(scalar_loss(score(outputs, unpacked.targets), "loss"))
+
+
+@contextmanager
+def _explained(losses: list[float]) -> Generator[None]:
+    """Turns an exception of the user's model, loss or optimizer into one line."""
+    try:
+        yield
+    except GainstageError:
+        raise
+    except Exception as error:
+        detail = " ".join(str(error).split())
+        raise SubjectError(
+            f"verify: the subject must be trainable, got {type(error).__name__}: {detail} (step {len(losses)}). "
+            "Check that it trains outside of gainstage."
+        ) from error
+
+
+@contextmanager
+def gradients_kept(subject: Subject) -> Generator[None]:
+    """Puts every gradient of the subject's parameters back: a loss that closes over the model reaches them."""
+    kept = [(parameter, parameter.grad) for parameter in subject.model.parameters()]
+    try:
+        for parameter, _ in kept:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in kept:
+            parameter.grad = gradient

@@ -1,0 +1,82 @@
+"""What `initialize` did, as a record and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NAMES_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One initialized layer: its plan, and what became of its weights and its level.
+
+    Attributes:
+        layer: Name in the trace.
+        follows: The activation behind it, ``none`` without.
+        scheme: The scheme's name.
+        fan_in, fan_out: Of one output unit, per group and per packed projection.
+        target: Standard deviation asked for.
+        before, after: Standard deviation of the weights.
+        rms_before, rms_after: rms of the layer's output on the batch, at the old weights and at the new ones.
+        note: What else decided, one line, or "".
+    """
+
+    layer: str
+    follows: str
+    scheme: str
+    fan_in: float
+    fan_out: float
+    target: float
+    before: float
+    after: float
+    rms_before: float | None
+    rms_after: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class InitReport:
+    """What `initialize` did; ``initialized`` and ``untouched`` together name every parameter once.
+
+    Attributes:
+        initialized: Full paths of the parameters that were set.
+        untouched: (full path, reason) of the others.
+        rows: One a layer, in order of execution.
+    """
+
+    initialized: tuple[str, ...]
+    untouched: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        lines = [*_table(self.rows), *(f"  {_named(row)}: {row.note}" for row in self.rows if row.note)]
+        if not self.untouched:
+            return "\n".join([*lines, f"{len(self.initialized)} parameters initialized, all."])
+        lines.append(f"{len(self.initialized)} parameters initialized, {len(self.untouched)} left as they were:")
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.untouched:
+            reasons.setdefault(reason, []).append(name)
+        for reason, names in reasons.items():
+            more = ", ..." if len(names) > NAMES_SHOWN else ""
+            lines.append(f"  {', '.join(names[:NAMES_SHOWN])}{more}: {reason}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _table(rows: tuple[Row, ...]) -> list[str]:
+    width = max([5, *(len(_named(row)) for row in rows)])
+    head = f"{'layer':<{width}}  {'followed by':<12} {'scheme':<15} {'std before':>10} {'after':>9} "
+    lines = [head + f"{'rms before':>11} {'after':>9}"]
+    for row in rows:
+        rms = ["-" if value is None else f"{value:.3g}" for value in (row.rms_before, row.rms_after)]
+        lines.append(
+            f"{_named(row):<{width}}  {row.follows:<12} {row.scheme:<15} {row.before:>10.3g} {row.after:>9.3g} "
+            f"{rms[0]:>11} {rms[1]:>9}"
+        )
+    return lines
+
+
+def _named(row: Row) -> str:
+    return row.layer or "(root)"
