@@ -81,7 +81,7 @@ def trial(subject: gs.Subject, fixes: tuple[gs.Fix, ...], *, steps: int, seeds: 
 
 def outcome(trial: gs.Trial) -> str:
     """The trial in one sentence."""
-    before, after = (sum(curve[-1] for curve in curves) / len(curves) for curves in (trial.before, trial.after))
+    before, after = (sum(side) / len(trial.finals) for side in zip(*trial.finals, strict=True))
     verdict = "It helped" if trial.improved else "No proof that it helped"
     low, high = trial.interval
     return (

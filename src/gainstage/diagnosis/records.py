@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import median
 
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed
@@ -55,3 +57,16 @@ class Trial:
     steps: int = 0
     optimizer: str = ""
     note: str = ""
+
+    @property
+    def finals(self) -> tuple[tuple[float, float], ...]:
+        """The final losses (without, with) of each pair, of whose differences ``effect`` is the mean."""
+        pairs = tuple(zip(self.before, self.after, strict=True))
+        return tuple((final_loss(before, pair), final_loss(after, pair)) for pair in pairs for before, after in [pair])
+
+
+def final_loss(curve: tuple[float, ...], pair: tuple[tuple[float, ...], ...]) -> float:
+    """The median of a run's last tenth; the pair's largest finite loss for a run that left the finite numbers."""
+    if not math.isfinite(curve[-1]):
+        return max((value for other in pair for value in other if math.isfinite(value)), default=0.0)
+    return median(curve[-max(5, len(curve) // 10) :])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import Any
 
-from gainstage.diagnosis.records import Trial
+from gainstage.diagnosis.records import Trial, final_loss
 from gainstage.diagnosis.verify_run import BATCHES, Curve, gradients_kept, trained
 from gainstage.errors import InputError
 from gainstage.numerics import paired_interval
@@ -168,7 +167,7 @@ def _trial(
     pairs: list[tuple[Curve, Curve]], fixes: tuple[Fix, ...], steps: int, subject: Subject, scoring: _Scoring
 ) -> Trial:
     interval = paired_interval(
-        [_final(before, pair) - _final(after, pair) for pair in pairs for before, after in [pair]]
+        [final_loss(before, pair) - final_loss(after, pair) for pair in pairs for before, after in [pair]]
     )
     broken = sum(not math.isfinite(curve[-1]) for pair in pairs for curve in pair)
     notes = [scoring.note, f"{broken} of {2 * len(pairs)} runs left the finite numbers." if broken else ""]
@@ -184,9 +183,3 @@ def _optimizer_in_words(subject: Subject) -> str:
         return "Adam, learning rate 0.001 (none was given)"
     rates = dict.fromkeys(f"{group.get('lr', 0):g}" for group in subject.optimizer.param_groups)
     return f"{type(subject.optimizer).__name__}, learning rate {', '.join(rates)}"
-
-
-def _final(curve: Curve, pair: tuple[Curve, Curve]) -> float:
-    if not math.isfinite(curve[-1]):
-        return max((value for other in pair for value in other if math.isfinite(value)), default=0.0)
-    return median(curve[-max(5, len(curve) // 10) :])

@@ -59,13 +59,13 @@ def trained(subject: Subject, steps: int, seed: int, advance: Advance, score: Lo
 def _optimizer(subject: Subject) -> torch.optim.Optimizer:
     if isinstance(subject.optimizer, torch.optim.LBFGS):
         raise SubjectError(
-            "verify: the optimizer must step without a closure, got LBFGS. Pass a subject with another, or with None."
+            "trial: the optimizer must step without a closure, got LBFGS. Pass a subject with another, or with None."
         )
     if subject.optimizer is not None:
         return subject.optimizer
     parameters = [parameter for parameter in subject.model.parameters() if parameter.requires_grad]
     if not parameters:
-        raise SubjectError("verify: the model must have trainable parameters, got none. Unfreeze some.")
+        raise SubjectError("trial: the model must have trainable parameters, got none. Unfreeze some.")
     return torch.optim.Adam(parameters, lr=1e-3)
 
 
@@ -80,7 +80,7 @@ def _losses(subject: Subject, batch: Any, score: Loss | None) -> tuple[torch.Ten
     outputs = subject.model(*unpacked.args, **unpacked.kwargs)
     name, _, compute = choose_loss(subject, outputs, unpacked.targets)
     if name == "surrogate":
-        raise SubjectError("verify: the batches must hold targets, got inputs alone. Pass (inputs, targets), or loss=.")
+        raise SubjectError("trial: the batches must hold targets, got inputs alone. Pass (inputs, targets), or loss=.")
     loss = scalar_loss(compute(), "loss")
     if score is None:
         return loss, float(loss.detach())
@@ -98,7 +98,7 @@ def _explained(losses: list[float]) -> Generator[None]:
     except Exception as error:
         detail = " ".join(str(error).split())
         raise SubjectError(
-            f"verify: the subject must be trainable, got {type(error).__name__}: {detail} (step {len(losses)}). "
+            f"trial: the subject must be trainable, got {type(error).__name__}: {detail} (step {len(losses)}). "
             "Check that it trains outside of gainstage."
         ) from error
 

@@ -173,8 +173,13 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
         why="The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
         if severity == "error" else "It costs time and hides the logits, but changes neither loss nor gradient.",
         advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
-        fix=fix if fixable else None, layers=(layer.name,),
+        fix=fix if fixable and _droppable(layer) else None, layers=(layer.name,),
     )  # fmt: skip
+
+
+def _droppable(layer: LayerRecord) -> bool:
+    """A module can be taken out; of functions, only those that leave the loss what it needs to be computed."""
+    return ":" not in layer.name or layer.op in ("softmax", "log_softmax", "sigmoid")
 
 
 Verdict = tuple[Severity, str, str, bool]
