@@ -20,7 +20,9 @@ def test_he_gain_is_a_fixed_point_of_the_q_map(name):
     assert q_map(1.0, act, he_gain(act) ** 2) == pytest.approx(1, rel=1e-12)
 
 
-@given(name=NAMES, q=st.floats(0.01, 100), weight_var=st.floats(0.1, 4), bias_var=st.floats(0, 1))
+@given(
+    name=NAMES, q=st.floats(0.01, 100), weight_var=st.floats(0.1, 4), bias_var=st.floats(0, 1, allow_subnormal=False)
+)
 @SMOOTH
 def test_c_map_keeps_equal_inputs_equal_and_others_in_range(name, q, weight_var, bias_var):
     act = activation(name)
@@ -30,7 +32,12 @@ def test_c_map_keeps_equal_inputs_equal_and_others_in_range(name, q, weight_var,
     assert -1 <= c_map(-1.0, q, act, weight_var, bias_var) <= c_map(0.0, q, act, weight_var, bias_var) <= near
 
 
-@given(name=NAMES, q=st.floats(0.05, 20), low=st.floats(-1, 1, allow_subnormal=False), high=st.floats(-1, 1))
+@given(
+    name=NAMES,
+    q=st.floats(0.05, 20),
+    low=st.floats(-1, 1, allow_subnormal=False),
+    high=st.floats(-1, 1, allow_subnormal=False),
+)
 @SMOOTH
 def test_c_map_rises_on_positive_correlations(name, q, low, high):
     act, (low, high) = activation(name), sorted((abs(low), abs(high)))
@@ -43,7 +50,9 @@ def test_relu_c_map_in_closed_form(c):
     assert c_map(c, 1.7, activation("relu"), 2.0) == pytest.approx(exact, abs=1e-14)
 
 
-@given(slope=st.floats(-0.5, 1.2), c=st.floats(-1, 1, allow_subnormal=False), q=st.floats(0.1, 10))
+@given(
+    slope=st.floats(-0.5, 1.2, allow_subnormal=False), c=st.floats(-1, 1, allow_subnormal=False), q=st.floats(0.1, 10)
+)
 @SMOOTH
 def test_homogeneous_maps_against_quadrature(slope, c, q):
     fast = activation("leaky_relu", negative_slope=slope)
