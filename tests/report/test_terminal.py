@@ -97,7 +97,7 @@ def test_a_clean_network(clean: Report) -> None:
 
 
 def test_what_to_type_next_on_the_command_line(report: Report, clean: Report) -> None:
-    for told, command in ((report, "gainstage fix m.py:f --verify"), (clean, "gainstage lr m.py:f")):
+    for told, command in ((report, "gainstage fix m.py:f --verify"), (clean, "gainstage check m.py:f")):
         at = console()
         render_text(at, told, target="m.py:f")
         assert command in printed(at)

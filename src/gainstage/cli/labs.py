@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import typer
@@ -70,9 +71,14 @@ def show(verdict: gs.lab.Verdict, *, brief: bool = False) -> None:
     )
     effect = "" if verdict.effect is None else f"  effect {verdict.effect:.3g}{interval}, n = {verdict.n}"
     console.print(f"[{style}]{verdict.outcome.upper()}[/]  [bold]{verdict.claim_id}[/]  {escape(verdict.statement)}")
-    why = verdict.why.partition(". ")[0].rstrip(".") + "." if brief else verdict.why + effect
+    why = _first_sentence(verdict.why) if brief else verdict.why + effect
     console.print(f"    {escape(why)}")
     if brief and verdict.control is not None:
         console.print(f"    Control: {verdict.control.outcome}.", style="dim")
     elif verdict.control is not None:
         console.print(f"    Control: {escape(verdict.control.statement)} {escape(verdict.control.why)}", style="dim")
+
+
+def _first_sentence(text: str) -> str:
+    # An ellipsis between two figures ends no sentence.
+    return re.split(r"(?<=[^.]\.) (?=[A-Z])", text, maxsplit=1)[0]

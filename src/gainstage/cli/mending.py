@@ -28,7 +28,7 @@ def init(
         raise InputError(f"init: --save must name a .safetensors file in an existing folder, got {str(save)!r}.")
     subject = targets.load(target, input_shape, classes, batch_size)
     report = gs.initialize(subject.model, subject.batches.first(), scheme=scheme, seed=seed)
-    stdout().print(str(report), markup=False)
+    stdout().print(str(report), markup=False, soft_wrap=True)
     if save is not None:
         from safetensors.torch import save_model  # late: it needs torch
 
