@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gainstage.trace import reductions
-from gainstage.trace.draft import figures
+from gainstage.trace.figures import figures
+from gainstage.trace.grams import gram_figures, sample_gram
 
 DTYPES = {torch.float32: 1e-5, torch.float64: 1e-9, torch.bfloat16: 1e-5, torch.float16: 1e-5}
 
@@ -117,21 +118,20 @@ def test_plateaus() -> None:
 @pytest.mark.parametrize("features", [7, 2000])
 def test_stable_rank_and_similarity(features: int) -> None:
     alike = torch.randn(1, features) * torch.rand(12, 1) + 0.0
-    rank, similarity = reductions.gram_figures(reductions.sample_gram(alike, 12))
+    rank, similarity = gram_figures([sample_gram(alike, 12)])[0]
     assert rank == pytest.approx(1, rel=1e-4)
     assert similarity == pytest.approx(1, rel=1e-4)
 
     distinct = torch.eye(12, features) if features >= 12 else None
     if distinct is not None:
-        rank, similarity = reductions.gram_figures(torch.eye(12, dtype=torch.float64))
+        rank, similarity = gram_figures([torch.eye(12, dtype=torch.float64)])[0]
         assert (rank, similarity) == (pytest.approx(12), pytest.approx(0))
 
 
 def test_no_samples_have_no_rank() -> None:
-    assert reductions.sample_gram(torch.randn(7, 3), 4) is None
-    assert reductions.sample_gram(torch.randn(7), 7) is None
-    assert reductions.gram_figures(torch.full((3, 3), math.nan)) == (None, None)
-    assert reductions.gram_figures(torch.zeros(3, 3)) == (None, None)
+    assert sample_gram(torch.randn(7, 3), 4) is None
+    assert sample_gram(torch.randn(7), 7) is None
+    assert gram_figures([torch.full((3, 3), math.nan), torch.zeros(3, 3), None]) == [(None, None)] * 3
 
 
 def test_equal_rows() -> None:

@@ -59,9 +59,12 @@ def to_device(batch: Any, model: nn.Module) -> Any:
 def aliased(batch: Any) -> Any:
     """The batch with tensors of its own over the same memory: a model that asks its input for a gradient, or
     hooks it, does so to these."""
-    return pytree.tree_map_only(
-        torch.Tensor, lambda tensor: tensor.detach().requires_grad_(tensor.requires_grad), _plain(batch)
-    )
+    return pytree.tree_map_only(torch.Tensor, _alias, _plain(batch))
+
+
+def _alias(tensor: torch.Tensor) -> torch.Tensor:
+    # A tensor made in inference mode can never have a history; a copy can.
+    return tensor.clone() if tensor.is_inference() else tensor.detach().requires_grad_(tensor.requires_grad)
 
 
 def _plain(batch: Any) -> Any:

@@ -19,8 +19,8 @@ from gainstage.trace.records import LayerKind
 class Geometry:
     """A map as it was called.
 
-    ``signal`` is None for lookups, whose input holds indices. ``plain``: the weight is one whole parameter as it
-    is, not computed from parameters.
+    ``signal`` is None for lookups, whose input holds indices. ``plain``: the weight is one parameter as it is, or
+    a slice of it, not computed from parameters.
     """
 
     op: str
@@ -36,13 +36,16 @@ class Geometry:
     attributes: dict[str, float] = field(default_factory=dict[str, float])
 
 
+# What a module calls its weight; the hooks of the older weight_norm, spectral_norm and pruning rename it.
+_WEIGHTS = ("weight", "weight_v", "weight_g", "weight_orig")
+
 OriginOf = Callable[[torch.Tensor], Origin]
 
 
 def owner(parameter: str) -> str:
     """What a map is called after its weight: the module that owns a ``weight``, else the parameter's own path."""
     path, _, last = parameter.rpartition(".")
-    return path if last == "weight" else parametrized(parameter) or parameter
+    return path if last in _WEIGHTS else parametrized(parameter) or parameter
 
 
 def parametrized(parameter: str) -> str | None:
@@ -73,7 +76,9 @@ def geometry(spec: OpSpec, args: tuple[Any, ...], origin_of: OriginOf) -> Geomet
     bias = args[spec.bias] if spec.bias is not None and len(args) > spec.bias else None
     has_bias = isinstance(bias, torch.Tensor) and bool(origin_of(bias).parameters)
     parameters = (*origin.parameters, *(origin_of(bias).parameters if has_bias and bias is not None else ()))
-    op, (fan_in, fan_out), attributes = _fans(spec, args, weight, swapped=swapped)
+    # q, k and v in one weight are three maps of their own (pytorch issue 166378).
+    packed = 3 if origin.parameters[0].endswith("in_proj_weight") and max(weight.shape) == 3 * min(weight.shape) else 1
+    op, (fan_in, fan_out), attributes = _fans(spec, args, weight, swapped=swapped, packed=packed)
     return Geometry(
         op=op, kind=spec.kind, signal=None if spec.kind == "embedding" else signal, weight=weight,
         bias=bias if has_bias else None, parameters=parameters, fan_in=fan_in, fan_out=fan_out,
@@ -82,13 +87,15 @@ def geometry(spec: OpSpec, args: tuple[Any, ...], origin_of: OriginOf) -> Geomet
 
 
 def _fans(
-    spec: OpSpec, args: tuple[Any, ...], weight: torch.Tensor, *, swapped: bool
+    spec: OpSpec, args: tuple[Any, ...], weight: torch.Tensor, *, swapped: bool, packed: int
 ) -> tuple[str, tuple[float, float], dict[str, float]]:
     if spec.kind == "conv":
         stride, transposed, groups = ops.convolution_geometry(args)
         result = fans(tuple(weight.shape), groups=groups, transposed=transposed, stride=stride)
         name = f"conv{'_transpose' if transposed else ''}{weight.ndim - 2}d"
         return name, (result.fan_in, result.fan_out), {"groups": float(groups)}
+    if spec.name == "bilinear":
+        return spec.name, (float(weight.shape[1] * weight.shape[2]), float(weight.shape[0])), {}
     if spec.kind == "embedding":
         # A lookup reads one row: its output has the variance of the table itself.
         return spec.name, (1.0, float(weight.shape[-1])), {}
@@ -97,7 +104,7 @@ def _fans(
     out_first = spec.name == "linear" and spec.weight == 1 and spec.bias == 2
     if out_first or swapped or spec.weight == 0:
         rows, columns = columns, rows
-    return spec.name, (float(rows), float(columns)), {}
+    return spec.name, (float(rows), float(columns) / packed), {}
 
 
 def _recurrent(args: tuple[Any, ...], origin_of: OriginOf) -> Geometry | None:

@@ -19,7 +19,8 @@ class ModuleStack:
     """The dotted paths of the modules that are running, outermost first."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._paths = {id(module): path for path, module in model.named_modules()}
+        self.modules = dict(model.named_modules())
+        self._paths = {id(module): path for path, module in self.modules.items()}
         self._running: list[tuple[str, nn.Module]] = []
         self._recorded: list[int] = []
         self._thread = threading.get_ident()

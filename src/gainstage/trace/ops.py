@@ -148,9 +148,39 @@ def arguments_of(op: OpOverload) -> tuple[Any, ...]:
     return tuple(getattr(op, "_schema").arguments)  # noqa: B009 - torch has no public way to it
 
 
-@lru_cache(maxsize=4096)
-def written_arguments(op: OpOverload) -> tuple[int | str, ...]:
-    """Positions or keywords of the arguments that the operation writes to."""
+@dataclass(frozen=True)
+class OpFacts:
+    """What never changes about an operation, looked up once.
+
+    Attributes:
+        name: Of the aten operation, with the underscore of an in-place one.
+        written: Positions or keywords of the arguments that it writes to.
+        view: Whether its result always shares the memory of its argument.
+    """
+
+    name: str
+    spec: OpSpec
+    written: tuple[int | str, ...]
+    view: bool
+
+
+# Views by their schema, copies where they must be.
+_MAYBE_COPIES = frozenset(_same("reshape flatten contiguous to narrow resolve_conj resolve_neg"))
+_FACTS: dict[OpOverload, OpFacts] = {}
+
+
+def facts_of(op: OpOverload) -> OpFacts:
+    """The operation's facts."""
+    facts = _FACTS.get(op)
+    if facts is None:
+        name = op.overloadpacket.__name__
+        view = bool(op.is_view) and name not in _MAYBE_COPIES
+        facts = OpFacts(name, spec_of(op), _written_arguments(op), view)
+        _FACTS[op] = facts
+    return facts
+
+
+def _written_arguments(op: OpOverload) -> tuple[int | str, ...]:
     found: list[int | str] = []
     for position, argument in enumerate(arguments_of(op)):
         if argument.alias_info is not None and argument.alias_info.is_write:
@@ -216,8 +246,10 @@ def convolution_geometry(args: tuple[Any, ...]) -> tuple[tuple[int, ...], bool, 
 
 def signal_tensors(values: Any) -> list[torch.Tensor]:
     """The floating or complex tensors directly in (or one list deep in) an operation's arguments or results."""
+    if isinstance(values, torch.Tensor):
+        return [values] if values.is_floating_point() or values.is_complex() else []
     found: list[torch.Tensor] = []
-    for value in values if isinstance(values, (tuple, list)) else (values,):
+    for value in values if isinstance(values, (tuple, list)) else ():
         if isinstance(value, torch.Tensor):
             if value.is_floating_point() or value.is_complex():
                 found.append(value)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 _CONTAINERS = (dict, list, set)
+_EMPTY: tuple[()] = ()
 _POST_HOOKS = "_post_accumulate_grad_hooks"
 
 
@@ -63,7 +64,8 @@ def preserved(model: nn.Module) -> Generator[None]:
     """Restores modes, flags, buffers, hooks and attributes of every module on leaving, also after an exception."""
     modules = list(model.modules())
     attributes = [(module, _snapshot(vars(module))) for module in modules]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    parameters = [p for module in modules for p in (vars(module).get("_parameters") or {}).values() if p is not None]
+    flags = [(parameter, parameter.requires_grad) for parameter in parameters]
     try:
         _swap_buffers(modules)
         yield
@@ -90,7 +92,11 @@ Snapshot = dict[str, tuple[Any, Any]]
 
 def _snapshot(attributes: dict[str, Any]) -> Snapshot:
     """Each attribute with a copy of its contents where it is a plain container (``_buffers`` among them)."""
-    return {key: (value, value.copy() if isinstance(value, _CONTAINERS) else None) for key, value in attributes.items()}
+    # An empty one needs no copy of its own: most of a module's containers are.
+    return {
+        key: (value, (value.copy() if value else _EMPTY) if isinstance(value, _CONTAINERS) else None)
+        for key, value in attributes.items()
+    }
 
 
 def _restore(attributes: dict[str, Any], snapshot: Snapshot) -> None:
@@ -98,9 +104,11 @@ def _restore(attributes: dict[str, Any], snapshot: Snapshot) -> None:
         del attributes[key]
     for key, (value, contents) in snapshot.items():
         attributes[key] = value
-        if contents is None:
+        if contents is None or not (contents or value):
             continue
-        if isinstance(value, list):
+        if contents is _EMPTY:
+            value.clear()
+        elif isinstance(value, list):
             value[:] = contents
         elif value != contents if isinstance(value, set) else not _same_entries(value, contents):
             value.clear()
@@ -109,6 +117,20 @@ def _restore(attributes: dict[str, Any], snapshot: Snapshot) -> None:
 
 def _same_entries(left: dict[Any, Any], right: dict[Any, Any]) -> bool:
     return len(left) == len(right) and all(key in left and left[key] is item for key, item in right.items())
+
+
+def has_reentrant_checkpoint(loss: torch.Tensor) -> bool:
+    """Whether the loss's graph holds a node that `torch.autograd.grad` passes over or refuses."""
+    awaiting, seen = [loss.grad_fn], set[Any]()
+    while awaiting:
+        node = awaiting.pop()
+        if node is None or node in seen:
+            continue
+        if "CheckpointFunction" in type(node).__name__:
+            return True
+        seen.add(node)
+        awaiting.extend(parent for parent, _ in node.next_functions)
+    return False
 
 
 def accumulated_gradients(loss: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor | None]:

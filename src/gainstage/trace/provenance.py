@@ -7,11 +7,10 @@ again has been given its new origin before anyone asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from gainstage.trace.preserve import storage_key
 
@@ -64,9 +63,9 @@ def merged(origins: Iterable[Origin], op: str | None = None) -> Origin:
 class Provenance:
     """The origin of every tensor that is alive."""
 
-    def __init__(self, model: nn.Module, inputs: Iterable[torch.Tensor]) -> None:
+    def __init__(self, parameters: Mapping[str, torch.Tensor], inputs: Iterable[torch.Tensor]) -> None:
         self._origins: dict[int, Origin] = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in parameters.items():
             self.assign(parameter, Origin(parameters=(name,), plain=True))
         for tensor in inputs:
             self.assign(tensor, Origin(data=True))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from gainstage.errors import GainstageError, SubjectError
 from gainstage.seeding import preserved_rng
 from gainstage.trace import call
-from gainstage.trace.mode import MAX_CALLS, RecordingMode
+from gainstage.trace.drafting import MAX_CALLS
+from gainstage.trace.eager import eager
+from gainstage.trace.grams import gram_figures
+from gainstage.trace.mode import RecordingMode
 from gainstage.trace.names import ModuleStack
-from gainstage.trace.preserve import WriteGuard, accumulated_gradients, preserved
+from gainstage.trace.preserve import WriteGuard, accumulated_gradients, has_reentrant_checkpoint, preserved
 from gainstage.trace.provenance import Provenance
 from gainstage.trace.records import (
     LayerRecord,
@@ -23,6 +27,7 @@ from gainstage.trace.records import (
     NonFiniteRecord,
     OptimizerRecord,
     ParameterRecord,
+    TensorRecord,
     Trace,
 )
 from gainstage.trace.subject import Subject, as_subject
@@ -83,37 +88,54 @@ class _Run:
     loss: float
     loss_name: str
     loss_chosen: bool
+    parameters: dict[str, nn.Parameter]
     gradients: dict[str, torch.Tensor | None]
 
 
 def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) -> Trace:
     model = subject.model
-    batch = call.aliased(call.to_device(batch, model))
+    named = dict(model.named_parameters())
+    _require_built(named)
+    with torch.inference_mode(False):
+        batch = call.aliased(call.to_device(batch, model))
     held = [tensor for _, tensor in call.tensors_of(batch)]
-    guard = WriteGuard([*model.parameters(), *held])
+    guard = WriteGuard([*named.values(), *held])
     batch_size = next((tensor.shape[0] for tensor in held if tensor.ndim), None)
     stack = ModuleStack(model)
     with ExitStack() as scope:
         scope.callback(guard.restore)
+        scope.enter_context(torch.inference_mode(False))
         scope.enter_context(preserved_rng())
         scope.enter_context(preserved(model))
         scope.enter_context(torch.enable_grad() if backward else torch.no_grad())
+        scope.enter_context(eager())
         scope.enter_context(stack.following())
-        mode = RecordingMode(stack, Provenance(model, held), guard, batch_size, careful=careful, backward=backward)
-        run = _run(subject, batch, mode, backward=backward)
+        mode = RecordingMode(stack, Provenance(named, held), guard, batch_size, careful=careful, backward=backward)
+        run = _run(subject, batch, mode, named, backward=backward)
         return _assembled(subject, batch, run, batch_size, backward=backward)
 
 
-def _run(subject: Subject, batch: Any, mode: RecordingMode, *, backward: bool) -> _Run:
+def _require_built(parameters: dict[str, nn.Parameter]) -> None:
+    lazy = [name for name, parameter in parameters.items() if is_lazy(parameter)]
+    if lazy:
+        raise SubjectError(
+            f"record: the model's lazy layers must be built, got {len(lazy)} parameters without a shape "
+            f"({lazy[0]}). Call the model once on a batch before."
+        )
+
+
+def _run(
+    subject: Subject, batch: Any, mode: RecordingMode, parameters: dict[str, nn.Parameter], *, backward: bool
+) -> _Run:
     with mode:
         outputs, value, name, chosen = _forward(subject, batch, mode)
         loss = call.scalar_loss(value, name if name == "forward" else "loss")
-        mode.hook_awaiting()
+        mode.drafting.hook_awaiting()
     mode.in_backward = True
     # The hooks are set: only the search for the first non-finite value has to see the backward pass as well.
     with mode if mode.careful else nullcontext():
-        gradients = _gradients(subject.model, loss, mode) if backward else {}
-    return _Run(mode, outputs, float(loss.detach()), name, chosen, gradients)
+        gradients = _gradients(parameters, loss, mode) if backward else {}
+    return _Run(mode, outputs, float(loss.detach()), name, chosen, parameters, gradients)
 
 
 def _forward(subject: Subject, batch: Any, mode: RecordingMode) -> tuple[Any, Any, str, bool]:
@@ -129,18 +151,18 @@ def _forward(subject: Subject, batch: Any, mode: RecordingMode) -> tuple[Any, An
         return outputs, compute(), name, chosen
 
 
-def _gradients(model: nn.Module, loss: torch.Tensor, mode: RecordingMode) -> dict[str, torch.Tensor | None]:
-    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+def _gradients(
+    parameters: dict[str, nn.Parameter], loss: torch.Tensor, mode: RecordingMode
+) -> dict[str, torch.Tensor | None]:
+    named = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     if not loss.requires_grad or not named:
         return {}
+    mode.accumulated = mode.drafting.without_grad and has_reentrant_checkpoint(loss)
     with _explained("the loss must be differentiable", mode):
-        try:
-            # It leaves .grad alone and runs no optimizer or all-reduce that hangs on its accumulation.
-            found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        except RuntimeError as error:
-            if "checkpoint" not in str(error).lower():
-                raise
+        if mode.accumulated:
             return accumulated_gradients(loss, named)
+        # It leaves .grad alone and runs no optimizer or all-reduce that hangs on its accumulation.
+        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
     return dict(zip(named, found, strict=True))
 
 
@@ -153,7 +175,8 @@ def _explained(constraint: str, mode: RecordingMode) -> Generator[None]:
         raise
     except Exception as error:
         op, path, shapes = mode.last
-        where = f"operation {op} on shapes {', '.join(map(str, shapes)) or '()'} in module {path or '(root)'!r}"
+        read = ", ".join(str(tuple(shape)) for shape in shapes) or "()"
+        where = f"operation {op} on shapes {read} in module {path or '(root)'!r}"
         detail = " ".join(str(error).split())
         raise SubjectError(
             f"record: {constraint}, got {type(error).__name__}: {detail} (after {where}). "
@@ -163,7 +186,7 @@ def _explained(constraint: str, mode: RecordingMode) -> Generator[None]:
 
 def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, *, backward: bool) -> Trace:
     model, mode = subject.model, run.mode
-    parameters = parameter_records(model, run.gradients, mode.used)
+    parameters = parameter_records(run.parameters, run.gradients, mode.used)
     inputs, targets = _batch_records(subject, batch)
     outputs = tuple(tensor_record("outputs" + place, tensor) for place, tensor in call.tensors_of(run.outputs))
     origin = mode.loss_origin
@@ -175,11 +198,18 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
             run.loss_name, run.loss_chosen, tuple(mode.loss_ops),
             None if origin is None or not origin.layers else origin.layers[-1], () if origin is None else origin.via,
         ),
-        first_non_finite=_first_non_finite(mode, parameters, inputs),
+        first_non_finite=_first_non_finite(mode, parameters, (*inputs, *targets)),
         optimizer=None if subject.optimizer is None else _optimizer_record(subject.optimizer, model),
-        eval_modules=tuple(path for path, module in model.named_modules() if not module.training),
-        skipped=tuple(f"{name}: only its first {MAX_CALLS} calls are recorded" for name in sorted(mode.capped)),
+        eval_modules=tuple(path for path, module in mode.stack.modules.items() if not module.training),
+        skipped=tuple(_skipped(mode)),
     )  # fmt: skip
+
+
+def _skipped(mode: RecordingMode) -> Iterator[str]:
+    for name in sorted(mode.drafting.capped):
+        yield f"{name}: only its first {MAX_CALLS} calls are recorded"
+    if mode.accumulated:
+        yield "gradients of the outputs inside a re-entrant checkpoint are not recorded; use_reentrant=False shows them"
 
 
 def _layers(
@@ -187,14 +217,14 @@ def _layers(
 ) -> tuple[LayerRecord, ...]:
     rms_of: dict[int, float | None] = {}
     layers: list[LayerRecord] = []
-    for draft in mode.drafts:
-        layer = draft.record(batch_size, rms_of, parameters)
+    for draft, gram in zip(mode.drafts, gram_figures([draft.gram for draft in mode.drafts]), strict=True):
+        layer = draft.record(batch_size, rms_of, parameters, gram)
         rms_of[draft.position] = layer.rms
         layers.append(layer)
     return tuple(layers)
 
 
-def _batch_records(subject: Subject, batch: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _batch_records(subject: Subject, batch: Any) -> tuple[tuple[TensorRecord, ...], tuple[TensorRecord, ...]]:
     if subject.forward is not None:
         return tuple(tensor_record("batch" + place, tensor) for place, tensor in call.tensors_of(batch)), ()
     unpacked = call.unpack(batch)
@@ -207,9 +237,9 @@ def _batch_records(subject: Subject, batch: Any) -> tuple[tuple[Any, ...], tuple
 
 
 def _first_non_finite(
-    mode: RecordingMode, parameters: tuple[ParameterRecord, ...], inputs: tuple[Any, ...]
+    mode: RecordingMode, parameters: tuple[ParameterRecord, ...], batch: tuple[TensorRecord, ...]
 ) -> NonFiniteRecord | None:
-    for tensor in inputs:
+    for tensor in batch:
         if tensor.non_finite:
             return NonFiniteRecord(tensor.name, "", "input", "nan", tensor.non_finite, tensor.dtype)
     for parameter in parameters:

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from gainstage.trace import reductions
-from gainstage.trace.draft import figures, unit_figures
+from gainstage.trace.figures import figures, magnitude_figures, unit_figures
 from gainstage.trace.records import ParameterRecord, TensorRecord
 
 
 def parameter_records(
-    model: nn.Module, gradients: Mapping[str, torch.Tensor | None], used: Iterable[str]
+    parameters: Mapping[str, nn.Parameter], gradients: Mapping[str, torch.Tensor | None], used: Iterable[str]
 ) -> tuple[ParameterRecord, ...]:
     """One record for each distinct parameter, with its gradient if one arrived."""
     seen = set(used)
@@ -21,7 +21,7 @@ def parameter_records(
         _parameter_record(
             name, parameter.detach(), gradients.get(name), requires_grad=parameter.requires_grad, used=name in seen
         )
-        for name, parameter in model.named_parameters()
+        for name, parameter in parameters.items()
     )
 
 
@@ -30,13 +30,13 @@ def _parameter_record(
 ) -> ParameterRecord:
     of_value = figures(reductions.moments(value, zeros=False))
     dense = None if gradient is None else gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
-    of_gradient = figures(None if dense is None else reductions.moments(dense, zeros=False))
+    of_gradient = magnitude_figures(None if dense is None else reductions.magnitudes(dense))
     return ParameterRecord(
         name=name, shape=tuple(value.shape), dtype=str(value.dtype)[6:], requires_grad=requires_grad, used=used,
         mean=of_value.mean or 0.0, std=of_value.std or 0.0, rms=of_value.rms or 0.0, max_abs=of_value.max_abs or 0.0,
-        non_finite=of_value.non_finite, equal_units=reductions.equal_rows(value),
+        non_finite=of_value.non_finite, equal_units=reductions.equal_rows(value, of_value.max_abs),
         grad_rms=of_gradient.rms, grad_max_abs=of_gradient.max_abs,
-        grad_equal_units=None if dense is None else reductions.equal_rows(dense),
+        grad_equal_units=None if dense is None else reductions.equal_rows(dense, of_gradient.max_abs),
     )  # fmt: skip
 
 
