@@ -113,8 +113,8 @@ def test_one_scheme_for_all_takes_the_gain_of_what_follows() -> None:
 
 def test_packed_projections_have_the_fans_of_one() -> None:
     packed = plans(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), torch.randn(4, 5, 8), "glorot_normal")
-    assert (packed["self_attn.in_proj_weight"].fan_in, packed["self_attn.in_proj_weight"].fan_out) == (8, 8)
-    assert packed["self_attn.in_proj_weight"].variance == pytest.approx(2 / 16)
+    assert (packed["self_attn.in_proj_weight[q]"].fan_in, packed["self_attn.in_proj_weight[q]"].fan_out) == (8, 8)
+    assert packed["self_attn.in_proj_weight[q]"].variance == pytest.approx(2 / 16)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -22,7 +22,7 @@ from gainstage.schemes.samples import sample_inputs
         (lambda: nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(864, 10)),
          ["0", "4"]),
         (lambda: nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16), nn.Linear(8, 2)).eval(),
-         ["0.self_attn.in_proj_weight", "0.self_attn.out_proj", "0.linear1", "0.linear2", "1"]),
+         ["0.self_attn.in_proj_weight[q]", "0.self_attn.out_proj", "0.linear1", "0.linear2", "1"]),
         (lambda: nn.Linear(8, 2).double(), [""]),
         (lambda: nn.Linear(8, 2).bfloat16(), [""]),
     ],

@@ -61,12 +61,145 @@ def test_fans_of_maps(module: nn.Module, shape: tuple[int, ...], fans: tuple[flo
     assert (layer.fan_in, layer.fan_out) == fans
 
 
-def test_packed_projections_have_the_fans_of_their_parts() -> None:
-    layers = layers_of(*MODELS["attention"]())
-    packed = layers["attention.in_proj_weight"]
-    assert (packed.fan_in, packed.fan_out) == (8, 8)
-    assert packed.parameters == ("attention.in_proj_weight", "attention.in_proj_bias")
+def test_packed_projections_are_layers_of_their_own() -> None:
+    torch.manual_seed(0)
+    model, (inputs, targets) = MODELS["attention"]()
+    with torch.no_grad():
+        model.attention.in_proj_weight[8:16] *= 3  # the keys
+        model.attention.in_proj_bias[16:] = 2.0  # of the values
+    layers = layers_of(model, (inputs, targets))
+    rows = inputs.unsqueeze(1).expand(-1, 5, -1)
+    for index, letter in enumerate("qkv"):
+        layer, part = layers[f"attention.in_proj_weight[{letter}]"], slice(8 * index, 8 * index + 8)
+        weight, bias = model.attention.in_proj_weight[part], model.attention.in_proj_bias[part]
+        assert (layer.fan_in, layer.fan_out, layer.shape, layer.computed) == (8, 8, (5, 12, 8), False)
+        assert layer.weight_rms == pytest.approx(rms(weight), rel=1e-5)
+        assert layer.bias_rms == pytest.approx(rms(bias), rel=1e-5)
+        assert layer.rms == pytest.approx(rms(F.linear(rows, weight, bias)), rel=1e-5)
+        assert layer.grad_rms is not None
+        assert layer.parameters == ("attention.in_proj_weight", "attention.in_proj_bias")
     assert layers["attention.out_proj"].parameters == ("attention.out_proj.weight", "attention.out_proj.bias")
+
+
+@pytest.mark.parametrize("read", [lambda x: (x, x, x), lambda x: (x, x.flip(1), None), lambda x: (x, x.flip(1), 2 * x)])
+def test_packed_projections_of_any_sources(read: Any) -> None:
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = read(x.view(-1, 2, 8))
+        return m.attention(q, k, k if v is None else v)[0]
+
+    model = Function(forward, attention=nn.MultiheadAttention(8, 2, batch_first=True))
+    found = [layer for layer in gs.record(model, torch.randn(6, 16)).layers if "in_proj_weight" in layer.name]
+    assert [layer.name for layer in found] == [f"attention.in_proj_weight[{letter}]" for letter in "qkv"]
+    weight = model.attention.in_proj_weight
+    for index, layer in enumerate(found):
+        assert layer.weight_rms == pytest.approx(rms(weight[8 * index : 8 * index + 8]), rel=1e-5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_plain_layer_that_holds_q_k_and_v_has_the_fans_of_one(fused: bool) -> None:
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = m.qkv(x.view(-1, 2, 8)).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        if fused:
+            return F.scaled_dot_product_attention(q, k, v).flatten(1)
+        return ((q @ k.transpose(-2, -1)).softmax(-1) @ v).flatten(1)
+
+    layer = gs.record(Function(forward, qkv=nn.Linear(8, 24)), torch.randn(6, 16)).layers[0]
+    assert (layer.name, layer.fan_in, layer.fan_out) == ("qkv", 8, 8)
+
+
+ACTIVATIONS: dict[str, Any] = {
+    "silu": lambda x: x * torch.sigmoid(x),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * torch.pow(x, 3.0)))),
+    "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)),
+    "mish": lambda x: x * torch.tanh(F.softplus(x)),
+    "hardswish": lambda x: x * F.relu6(x + 3) / 6,
+    "softsign": F.softsign,
+    "relu": lambda x: x.clamp(min=0),
+    "relu6": lambda x: x.clamp(0, 6),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_written_out_by_hand(name: str) -> None:
+    torch.manual_seed(0)
+    act = ACTIVATIONS[name]
+    model = Function(lambda m, x: m.head(act(m.body(x))), body=nn.Linear(8, 8), head=nn.Linear(8, 3))
+    inputs, targets = vectors()
+    trace = gs.record(model, (inputs, targets))
+    found = [layer for layer in trace.layers if layer.kind == "activation" and layer.op != "softplus"]
+    assert [(layer.op, layer.inputs, layer.via) for layer in found] == [(name, (0,), ())]
+    out = act(model.body(inputs))
+    out.retain_grad()
+    F.cross_entropy(model.head(out), targets).backward()
+    # The sixth of hardswish is divided by behind the product, where the record stands.
+    factor = 6 if name == "hardswish" else 1
+    assert found[0].rms == pytest.approx(rms(out) * factor, rel=1e-5)
+    assert found[0].grad_rms == pytest.approx(rms(out.grad) / factor, rel=1e-5)
+
+
+def test_a_gate_is_no_activation_of_what_it_gates() -> None:
+    halves = Function(
+        lambda m, x: m.head((lambda a, b: a * torch.sigmoid(b))(*m.body(x).chunk(2, -1))),
+        body=nn.Linear(8, 16), head=nn.Linear(8, 3),
+    )  # fmt: skip
+    assert [layer.op for layer in gs.record(halves, vectors()).layers] == ["linear", "sigmoid", "linear"]
+    squeeze = Function(lambda m, x: m.head(x * torch.sigmoid(m.body(x))), body=nn.Linear(8, 8), head=nn.Linear(8, 3))
+    assert [layer.op for layer in gs.record(squeeze, vectors()).layers] == ["linear", "sigmoid", "linear"]
+
+
+def _centred(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    mean = x.mean(dims, keepdim=True)
+    return (x - mean) / torch.sqrt((x - mean).pow(2).mean(dims, keepdim=True) + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("norm", "kind", "values"),
+    [
+        (lambda x: _centred(x, (1,)), "layer", 4),
+        (lambda x: _centred(x, (0, 2, 3)), "batch", 6 * 64),
+        (lambda x: _centred(x, (2, 3)), "instance", 64),
+        (lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-6), "layer", 4),
+        (lambda x: (x - x.mean(1, keepdim=True)) * (x.var(1, keepdim=True) + 1e-6).rsqrt(), "layer", 4),
+        (lambda x: x * (x.pow(2).mean(1, keepdim=True) + 1e-6).rsqrt(), "rms", 4),
+    ],
+)
+def test_norms_written_out_by_hand(norm: Any, kind: str, values: int) -> None:
+    torch.manual_seed(0)
+    model = Function(
+        lambda m, x: m.head((norm(m.body(x)) * m.scale + m.shift).flatten(1)),
+        body=nn.Conv2d(3, 4, 1), head=nn.Linear(256, 3),
+    )  # fmt: skip
+    model.scale, model.shift = nn.Parameter(torch.full((4, 1, 1), 2.0)), nn.Parameter(torch.ones(4, 1, 1))
+    inputs, targets = images()
+    layers = gs.record(model, (inputs, targets)).layers
+    layer = layers[1]
+    assert [la.kind for la in layers] == ["conv", "norm", "linear"]
+    assert layer.norm is not None
+    assert (layer.norm.type, layer.norm.values_per_statistic, layer.norm.scale_rms) == (kind, values, 2.0)
+    assert layer.parameters == ("scale", "shift")
+    assert layer.rms == pytest.approx(rms(norm(model.body(inputs)) * 2 + 1), rel=1e-5)
+
+
+def test_raw_parameters_are_seen_wherever_they_enter() -> None:
+    def forward(m: Any, ids: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([m.token.expand(len(ids), -1, -1), m.table[ids]], 1)
+        x = torch.addcmul(m.shift, m.scale, x)
+        x = torch.where(m.mask, m.filler, x)
+        return m.head(x.mean(1))
+
+    model = Function(forward, head=nn.Linear(8, 3))
+    for name, shape in {"token": (1, 1, 8), "table": (20, 8), "shift": (1, 1, 8), "scale": (1, 1, 8)}.items():
+        setattr(model, name, nn.Parameter(torch.randn(shape)))
+    model.filler = nn.Parameter(torch.randn(5, 8))
+    model.register_buffer("mask", torch.rand(5, 8) > 0.5)
+    trace = gs.record(model, (torch.randint(20, (6, 4)), torch.randint(3, (6,))))
+    assert [(layer.name, layer.op, layer.kind) for layer in trace.layers] == [
+        ("table", "embedding", "embedding"), ("token", "cat", "other"), ("shift", "addcmul", "other"),
+        ("filler", "where", "other"), ("head", "linear", "linear"),
+    ]  # fmt: skip
+    assert trace.layers[1].inputs == (0,)
+    assert trace.layers[2].parameters == ("shift", "scale")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from gainstage import theory
@@ -13,7 +12,6 @@ from gainstage.theory import Activation
 from gainstage.trace.records import LayerRecord, Trace
 
 MAPS = ("linear", "conv")
-_PACKED = re.compile(r"(^|\.)(in_proj_weight|qkv\.weight)$")
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def _plan(trace: Trace, position: int, fixed: Scheme | None, distribution: str) 
     act = None if behind is None else _known(behind, trace)
     chosen = fixed or SCHEMES[f"{_family(act)}_{distribution}"]
     gain = theory.he_gain(act) if act is not None and chosen.uses_gain else 1.0
-    fan_in, fan_out = _fans(layer, trace)
+    fan_in, fan_out = layer.fan_in or 1.0, layer.fan_out or 1.0
     bias = layer.parameters[1] if len(layer.parameters) == 2 and layer.bias_rms is not None else None
     return Plan(
         layer.name, layer.parameters[0], bias, "none" if behind is None else behind.op, chosen, gain,
@@ -134,15 +132,6 @@ def _family(act: Activation | None) -> str:
     if act is None:
         return "lecun"
     return "he" if act.is_rectifier else "glorot"
-
-
-def _fans(layer: LayerRecord, trace: Trace) -> tuple[float, float]:
-    """The layer's fans; those of one projection where q, k and v share a weight (pytorch issue 166378)."""
-    shape = parameter_of(trace, layer.parameters[0]).shape
-    fan_out = layer.fan_out or 1.0
-    if _PACKED.search(layer.parameters[0]) and shape[0] == 3 * shape[1]:
-        fan_out = shape[0] / 3
-    return layer.fan_in or 1.0, fan_out
 
 
 def _notes(trace: Trace, layer: LayerRecord, behind: LayerRecord | None, act: Activation | None) -> list[str]:

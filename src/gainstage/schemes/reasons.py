@@ -31,22 +31,12 @@ def refusal(layer: LayerRecord, trace: Trace) -> str | None:
         return RECURRENT
     if layer.op == "bilinear":
         return BILINEAR
-    if _is_computed(layer, parameter):
+    if layer.computed:
         return COMPUTED
     readers = readers_of(trace, weight)
     if readers[0].kind == "embedding":
         return SHARED
     return None if math.prod(parameter.shape) and layer.fan_in else "empty"
-
-
-def _is_computed(layer: LayerRecord, parameter: ParameterRecord) -> bool:
-    """Whether the map multiplies with something made of its parameters (weight norm, an equalized rate).
-
-    A parameter that is used as it is has one name beside its bias's, and its layer has its very figures.
-    """
-    of_weight = len(layer.parameters) - (layer.bias_rms is not None)
-    own = (layer.weight_mean, layer.weight_std, layer.weight_rms)
-    return of_weight != 1 or own != (parameter.mean, parameter.std, parameter.rms)
 
 
 def reason(name: str, trace: Trace) -> str:

@@ -48,17 +48,39 @@ class Draft:
     bias: str | None = None
     bias_magnitudes: Magnitudes | None = None
     careful: bool = False
+    computed: bool = False
+    by_hand: bool = False
+    packed: bool = False
+    part: tuple[int, int] | None = None
+    generation: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of output values."""
+        return math.prod(self.shape)
+
+    def own(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The part of an output, or of its gradient, that is this layer's: one of several packed in one weight."""
+        return tensor if self.part is None else tensor.narrow(-1, *self.part)
 
     def measure(self, tensor: torch.Tensor, batch_size: int | None) -> None:
-        """Reduces the output."""
+        """Reduces the output; once more if an operation behind it turns out to belong to the layer."""
+        self.generation += 1
+        tensor = self.own(tensor)
         self.forward = reductions.moments(tensor, self.unit_dim, careful=self.careful)
         self.gram = sample_gram(tensor, batch_size, wide=not self.forward.narrow)
         if self.spec.plateau is not None:
             self.plateau = reductions.plateau_count(tensor, self.spec.plateau)
 
-    def measure_gradient(self, gradient: torch.Tensor) -> None:
-        """Reduces the gradient with respect to the output; as a hook, it returns nothing and changes nothing."""
-        self.gradient = reductions.magnitudes(gradient, self.unit_dim)
+    def measure_gradient(self, generation: int, gradient: torch.Tensor) -> None:
+        """Reduces the gradient with respect to the output; as a hook, it returns nothing and changes nothing.
+
+        Args:
+            generation: Of the output when the hook was set; an earlier one is no longer the layer's output.
+            gradient: Of the loss.
+        """
+        if generation == self.generation:
+            self.gradient = reductions.magnitudes(self.own(gradient), self.unit_dim)
 
     def record(
         self,
@@ -83,7 +105,7 @@ class Draft:
         stable_rank, similarity = gram
         per_unit = self.unit_dim is not None and len(self.shape) >= 2
         dead = self.spec.rectifier and forward.units > 1
-        count = math.prod(self.shape)
+        count = self.count
         return LayerRecord(
             name=self.name, kind=self.kind, op=self.op, module=self.module, shape=self.shape, inputs=self.inputs,
             via=self.via, parameters=self.parameters, attributes=self.attributes or None, batch_size=batch_size,
@@ -100,7 +122,7 @@ class Draft:
             dead_gradient_fraction=gradient.dead_fraction if gradient.units > 1 else None,
             weight_std=weight.std, weight_rms=weight.rms, weight_mean=weight.mean, bias_rms=bias.rms,
             weight_grad_rms=None if plain is None else plain.grad_rms,
-            fan_in=self.fan_in, fan_out=self.fan_out, non_finite=forward.non_finite,
+            fan_in=self.fan_in, fan_out=self.fan_out, computed=self.computed, non_finite=forward.non_finite,
             grad_non_finite=gradient.non_finite, norm=self._norm_record(weight.rms),
         )  # fmt: skip
 

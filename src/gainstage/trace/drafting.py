@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
 
-from gainstage.trace import maps, norms, ops, reductions
+from gainstage.trace import maps, norms, ops, recognition, reductions
 from gainstage.trace.draft import Draft
+from gainstage.trace.maps import Geometry
 from gainstage.trace.names import ModuleStack
 from gainstage.trace.ops import OpFacts, OpSpec
 from gainstage.trace.provenance import Origin, Provenance, merged
@@ -50,20 +52,27 @@ class Drafting:
     Args:
         stack: Knows which module is running.
         provenance: Knows where tensors come from.
+        matrices: Names of the parameters with two dimensions and more: whatever reads one is a layer.
         batch_size: Of the batch, None if unknown.
         careful: Leave non-finite values out of the figures.
         backward: Whether gradients will be asked for.
     """
 
     def __init__(
-        self, stack: ModuleStack, provenance: Provenance, batch_size: int | None, *, careful: bool, backward: bool
-    ) -> None:
-        self.stack, self.provenance, self.batch_size = stack, provenance, batch_size
+        self, stack: ModuleStack, provenance: Provenance, matrices: frozenset[str], batch_size: int | None,
+        *, careful: bool, backward: bool,
+    ) -> None:  # fmt: skip
+        self.stack, self.provenance, self.matrices, self.batch_size = stack, provenance, matrices, batch_size
         self.careful, self.backward = careful, backward
         self.drafts: list[Draft] = []
         self.capped: set[str] = set()
         self.without_grad = False
         self._awaiting: list[tuple[torch.Tensor, Draft]] = []
+        self._observers = {
+            "map": self._observe_map, "lookup": self._observe_lookup, "norm": self._observe_norm,
+            "activation": self._observe_activation, "attention": self._observe_activation,
+            "add": self._observe_sum, "mul": self._observe_product, "view": self._observe_reshape,
+        }  # fmt: skip
 
     def hook_awaiting(self) -> None:
         """Sets the gradient hooks of the outputs that have their history by now."""
@@ -71,48 +80,72 @@ class Drafting:
             return
         for tensor, draft in self._awaiting:
             if self.backward and tensor.requires_grad:
-                tensor.register_hook(draft.measure_gradient)
+                tensor.register_hook(partial(draft.measure_gradient, draft.generation))
         self._awaiting.clear()
 
     def observe(self, call: Call, output: torch.Tensor) -> Origin | None:
         """Drafts the record if the operation deserves one, and returns its output's origin; None otherwise."""
-        role = call.spec.role
-        if role == "map":
-            return self._observe_map(call, output)
-        if role == "norm":
-            return self._observe_norm(call, output)
-        if role in ("activation", "attention"):
-            return self._observe_activation(call, output)
-        if role in ("add", "mul"):
-            return self._observe_combination(call, output)
-        if role == "view" and len(call.origins) == 1:
-            self.follow_reshape(output, call.origins[0])
-        return None
+        observer = self._observers.get(call.spec.role)
+        origin = None if observer is None else observer(call, output)
+        return self._observe_use(call, output) if origin is None else origin
 
     def _observe_map(self, call: Call, output: torch.Tensor) -> Origin | None:
         geometry = maps.geometry(call.spec, call.args, self.provenance.of)
         if geometry is None:
+            self._note_packed(call)
             return None
+        return self._drafted_map(call, geometry, output)
+
+    def _observe_lookup(self, call: Call, output: torch.Tensor) -> Origin | None:
+        """Rows of a raw parameter picked by indices are an embedding; by a buffer they are no more than its part."""
+        weight, indices = call.args[0], call.args[-1]
+        origin = self.provenance.of(weight)
+        picked: list[Any] = list(indices) if isinstance(indices, (tuple, list)) else [indices]
+        fixed = any(isinstance(index, torch.Tensor) and self.provenance.is_buffer(index) for index in picked)
+        if origin.data or fixed or not self._is_matrix(origin):
+            return None
+        return self._drafted_map(call, maps.lookup(weight, origin), output)
+
+    def _drafted_map(self, call: Call, geometry: Geometry, output: torch.Tensor) -> Origin | None:
         signal = geometry.signal
         signals = [origin for origin in call.origins if origin.data]
         source = merged(signals) if signal is not None and signals else Origin(data=True)
         self.without_grad = self.without_grad or not torch.is_grad_enabled()
         weight = geometry.parameters[0]
-        draft = self._draft(
-            maps.owner(weight), geometry.kind, geometry.op, maps.module_path(weight), call.spec, output,
-            geometry.unit_dim, source,
-        )  # fmt: skip
-        if draft is None:
-            return None
-        draft.parameters, draft.fan_in, draft.fan_out = geometry.parameters, geometry.fan_in, geometry.fan_out
-        draft.attributes = geometry.attributes
-        if not geometry.plain:
-            draft.weight_sums = reductions.moments(geometry.weight)
-        if geometry.bias is not None:
-            self._measure_bias(draft, geometry.bias, self.provenance.of(geometry.bias))
-        if signal is not None:
-            self._measure_input(draft, signal, source)
-        return self._measured(draft, output)
+        name, module = maps.owner(weight), maps.module_path(weight)
+        drafts: list[Draft] = []
+        for part in geometry.parts or (None,):
+            label = name if part is None else f"{name}[{part.label}]"
+            shape = output.shape if part is None else (*output.shape[:-1], part.length)
+            draft = self._draft(label, geometry.kind, geometry.op, module, call.spec, shape, geometry.unit_dim, source)
+            if draft is None:
+                return None
+            draft.parameters, draft.fan_in, draft.fan_out = geometry.parameters, geometry.fan_in, geometry.fan_out
+            draft.attributes, draft.computed = geometry.attributes, not geometry.plain
+            if part is not None:
+                draft.part = (part.start, part.length)
+            if part is not None or not geometry.plain:
+                draft.weight_sums = reductions.moments(geometry.weight if part is None else part.weight, zeros=False)
+            if geometry.bias is not None:
+                bias = geometry.bias if part is None or part.bias is None else part.bias
+                self._measure_bias(draft, bias, self.provenance.of(geometry.bias), whole=part is None)
+            if signal is not None:
+                self._measure_input(draft, signal, source)
+            drafts.append(draft)
+        for draft in drafts:
+            self._measured(draft, output)
+        return Origin(data=True, layers=tuple(draft.position for draft in drafts))
+
+    def _note_packed(self, call: Call) -> None:
+        """A product of two parts of one layer's output: it is that many maps in one weight, each with its fans."""
+        sources = [origin.layers for origin in call.origins if origin.data]
+        if len(sources) < 2 or sources[0] != sources[1] or len(sources[0]) != 1 or not call.read[0].numel():
+            return
+        draft = self.drafts[sources[0][0]]
+        parts, rest = divmod(draft.count, call.read[0].numel())
+        alike = call.read[0].numel() == call.read[1].numel()
+        if draft.fan_out and parts > 1 and alike and not rest and draft.kind == "linear" and not draft.packed:
+            draft.packed, draft.fan_out = True, draft.fan_out / parts
 
     def _measure_input(self, draft: Draft, signal: torch.Tensor, source: Origin) -> None:
         """The rms of what a map reads: that of the layer before if it is the very same tensor, else measured."""
@@ -127,10 +160,10 @@ class Drafting:
         if signal.is_floating_point() or signal.is_complex():
             draft.input_magnitudes = reductions.magnitudes(signal)
 
-    def _measure_bias(self, draft: Draft, bias: torch.Tensor, origin: Origin) -> None:
+    def _measure_bias(self, draft: Draft, bias: torch.Tensor, origin: Origin, *, whole: bool = True) -> None:
         """A bias that is a parameter itself has its figures from the parameter's record."""
         draft.bias = origin.parameters[0]
-        if not origin.plain:
+        if not origin.plain or not whole:
             draft.bias, draft.bias_magnitudes = "", reductions.magnitudes(bias)
 
     def _observe_norm(self, call: Call, output: torch.Tensor) -> Origin | None:
@@ -141,7 +174,7 @@ class Drafting:
         module = maps.module_path(parameters[0]) if parameters else self.stack.path
         unit_dim = -1 if call.spec.name in ("layer_norm", "rms_norm") else 1
         source = self.provenance.of(named["input"])
-        draft = self._draft(name, "norm", call.spec.name, module, call.spec, output, unit_dim, source)
+        draft = self._draft(name, "norm", call.spec.name, module, call.spec, output.shape, unit_dim, source)
         if draft is None:
             return None
         draft.parameters = parameters
@@ -151,102 +184,158 @@ class Drafting:
         return self._measured(draft, output)
 
     def _observe_activation(self, call: Call, output: torch.Tensor) -> Origin | None:
+        if call.spec.role == "attention":
+            self._note_packed(call)
         source = merged(call.origins)
         op, attributes = ops.described(call.spec, call.args, call.kwargs)
         kind: LayerKind = "attention" if op == "softmax" and "matmul" in source.via else call.spec.kind
         name, unit_dim = self.stack.operation_name(op), self._unit_dim(output, source)
-        draft = self._draft(name, kind, op, self.stack.path, call.spec, output, unit_dim, source)
+        draft = self._draft(name, kind, op, self.stack.path, call.spec, output.shape, unit_dim, source)
         if draft is None:
             return None
         draft.attributes = attributes
         draft.parameters = tuple(name for origin in call.origins if not origin.data for name in origin.parameters)
         return self._measured(draft, output)
 
-    def _observe_combination(self, call: Call, output: torch.Tensor) -> Origin | None:
-        """A bias is taken into its map; a sum of two signals, or with a parameter of two dimensions, is a layer."""
+    def _observe_sum(self, call: Call, output: torch.Tensor) -> Origin | None:
+        """A bias is taken into its map, a shift into its norm; a sum of two signals is a layer."""
         if len(call.read) != 2:
             return None
         signals = [origin for origin in call.origins if origin.data]
         if len(signals) == 1:
-            parameter, origin = next(pair for pair in zip(call.read, call.origins, strict=True) if not pair[1].data)
-            return self._observe_parameter(call, parameter, origin, signals[0], output) if origin.parameters else None
-        if call.spec.role == "mul" and any(norms.is_inverse_rms(origin.via) for origin in signals):
-            return self._observe_rms_norm(call, output)
-        distinct = len({origin.layers for origin in signals}) > 1
-        if call.spec.role != "add" or not distinct or call.read[0].shape != call.read[1].shape:
+            parameter, origin = _parameter_of(call)
+            absorbed = origin.parameters and self._absorb_bias(parameter, origin, signals[0], output)
+            return signals[0] if absorbed else None
+        if signals[0].layers == signals[1].layers or call.read[0].shape != call.read[1].shape:
             return None
         source = merged(signals)
+        name, unit_dim = f"{self.stack.path}:{call.spec.name}", self._unit_dim(output, source)
+        draft = self._draft(name, "other", call.spec.name, self.stack.path, call.spec, output.shape, unit_dim, source)
+        return None if draft is None else self._measured(draft, output)
+
+    def _observe_product(self, call: Call, output: torch.Tensor) -> Origin | None:
+        """A scale is taken into its norm; x times something made of x may be an activation or a norm."""
+        if len(call.read) != 2:
+            return None
+        signals = [origin for origin in call.origins if origin.data]
+        if len(signals) == 1:
+            parameter, origin = _parameter_of(call)
+            absorbed = origin.parameters and self._absorb_scale(parameter, origin, signals[0], output)
+            return signals[0] if absorbed else None
+        return (
+            self._observe_gate(call, output)
+            or self._observe_written_out(call, output)
+            or self._observe_norm_by_hand(call, output)
+        )
+
+    def _observe_gate(self, call: Call, output: torch.Tensor) -> Origin | None:
+        found = recognition.self_gated(call.origins, self.drafts, output.numel()) if call.spec.name == "mul" else None
+        if found is None:
+            return None
+        name, draft = found
+        draft.op, draft.spec, draft.plateau, draft.via = name, ops.NO_PLATEAU, None, ()
+        if name == "mish":
+            draft.inputs = self.drafts[draft.inputs[0]].inputs
+        return self._measured(draft, output)
+
+    def _observe_written_out(self, call: Call, output: torch.Tensor) -> Origin | None:
+        op = recognition.written_out(call.spec.name, call.origins)
+        if op is None:
+            return None
+        source = Origin(data=True, layers=call.origins[0].layers)
+        name, unit_dim = self.stack.operation_name(op), self._unit_dim(output, source)
         draft = self._draft(
-            f"{self.stack.path}:{call.spec.name}", "other", call.spec.name, self.stack.path, call.spec, output,
-            self._unit_dim(output, source), source,
+            name, "activation", op, self.stack.path, ops.NO_PLATEAU, output.shape, unit_dim, source
         )  # fmt: skip
         return None if draft is None else self._measured(draft, output)
 
-    def _observe_rms_norm(self, call: Call, output: torch.Tensor) -> Origin | None:
-        """A signal times the inverse of its own rms: what a root-mean-square norm is where no kernel fuses it."""
-        source = merged(origin for origin in call.origins if not norms.is_inverse_rms(origin.via))
-        name, path = self.stack.operation_name("rms_norm"), self.stack.path
-        draft = self._draft(name, "norm", "rms_norm", path, call.spec, output, -1, source)
+    def _observe_norm_by_hand(self, call: Call, output: torch.Tensor) -> Origin | None:
+        found = recognition.normalized(call.spec.name, call.origins, call.read)
+        if found is None:
+            return None
+        (kind, unit_dim), op = found, f"{found[0]}_norm"
+        layers = dict.fromkeys(layer for origin in call.origins for layer in origin.layers)
+        source = Origin(data=True, layers=tuple(layers))
+        name, path = self.stack.operation_name(op), self.stack.path
+        draft = self._draft(name, "norm", op, path, call.spec, output.shape, unit_dim, source)
         if draft is None:
             return None
-        statistics = min(tensor.numel() for tensor in call.read)
-        draft.norm = norms.rms_facts(output.numel() // max(1, statistics), self.stack.module)
+        statistics = min(recognition.distinct(tensor) for tensor in call.read)
+        draft.norm = norms.facts_by_hand(kind, output.numel() // max(1, statistics), self.stack.module)
+        draft.by_hand = True
         return self._measured(draft, output)
 
-    def _absorb_scale(self, origin: Origin, signal: Origin, output: torch.Tensor) -> bool:
-        if len(signal.layers) != 1 or signal.via:
+    def _absorb_scale(self, scale: torch.Tensor, origin: Origin, signal: Origin, output: torch.Tensor) -> bool:
+        if len(signal.layers) != 1 or signal.via or not _is_vector(scale):
             return False
         draft = self.drafts[signal.layers[0]]
-        if draft.op != "rms_norm" or draft.norm is None or draft.parameters:
+        if not draft.by_hand or draft.norm is None or draft.parameters:
             return False
         draft.parameters, draft.norm["affine"] = origin.parameters, True
         self._measured(draft, output)
         return True
 
-    def _observe_parameter(
-        self, call: Call, parameter: torch.Tensor, origin: Origin, signal: Origin, output: torch.Tensor
-    ) -> Origin | None:
-        """A signal plus or times a parameter."""
-        if call.spec.role == "add" and self._absorb_bias(parameter, origin, signal, output):
-            return signal
-        if call.spec.role == "mul" and parameter.ndim == 1 and self._absorb_scale(origin, signal, output):
-            return signal
-        if parameter.ndim < 2:
+    def _absorb_bias(self, bias: torch.Tensor, origin: Origin, signal: Origin, output: torch.Tensor) -> bool:
+        drafts = [self.drafts[position] for position in signal.layers]
+        if not drafts or signal.via or not _is_vector(bias):
+            return False
+        if drafts[0].by_hand and len(drafts) == 1:
+            drafts[0].parameters = (*drafts[0].parameters, *origin.parameters)
+            self._measured(drafts[0], output)
+            return True
+        module = maps.module_path(origin.parameters[0])
+        if (len(drafts) > 1 and any(draft.part is None for draft in drafts)) or any(
+            draft.spec.role != "map" or draft.bias is not None or draft.kind == "embedding" or draft.module != module
+            for draft in drafts
+        ):
+            return False
+        for draft in drafts:
+            draft.parameters = (*draft.parameters, *origin.parameters)
+            own, whole = (bias, True) if draft.part is None else (draft.own(bias), False)
+            self._measure_bias(draft, own, origin, whole=whole)
+            draft.shape = (*output.shape[:-1], draft.shape[-1]) if draft.part is not None else tuple(output.shape)
+            self._measured(draft, output)
+        return True
+
+    def _observe_use(self, call: Call, output: torch.Tensor) -> Origin | None:
+        """Whatever else a parameter of two dimensions and more does to the signal: a token, a table, a scale."""
+        used = [(tensor, origin) for tensor, origin in zip(call.read, call.origins, strict=True)
+                if not origin.data and self._is_matrix(origin)]  # fmt: skip
+        signals = [origin for origin in call.origins if origin.data]
+        if not used or not signals:
             return None
-        name = origin.parameters[0]
+        source = merged(signals)
+        name = next(name for name in used[0][1].parameters if name in self.matrices)
         draft = self._draft(
-            maps.owner(name), "other", call.spec.name, maps.module_path(name), call.spec, output,
-            self._unit_dim(output, signal), signal,
+            maps.owner(name), "other", call.spec.name, maps.module_path(name), call.spec, output.shape,
+            self._unit_dim(output, source), source,
         )  # fmt: skip
         if draft is None:
             return None
-        draft.parameters = origin.parameters
-        if not origin.plain:
-            draft.weight_sums = reductions.moments(parameter)
+        others = (other for _, origin in used for other in origin.parameters)
+        draft.parameters = tuple(dict.fromkeys((name, *others)))
+        if not used[0][1].plain:
+            draft.computed, draft.weight_sums = True, reductions.moments(used[0][0], zeros=False)
         return self._measured(draft, output)
 
-    def _absorb_bias(self, bias: torch.Tensor, origin: Origin, signal: Origin, output: torch.Tensor) -> bool:
-        if len(signal.layers) != 1 or signal.via or sum(size > 1 for size in bias.shape) > 1:
-            return False
-        draft = self.drafts[signal.layers[0]]
-        if draft.spec.role != "map" or draft.bias is not None or draft.kind == "embedding":
-            return False
-        if maps.module_path(origin.parameters[0]) != draft.module:
-            return False
-        draft.parameters = (*draft.parameters, *origin.parameters)
-        self._measure_bias(draft, bias, origin)
-        draft.shape = tuple(output.shape)
-        self._measured(draft, output)
-        return True
+    def _is_matrix(self, origin: Origin) -> bool:
+        return bool(origin.parameters) and not self.matrices.isdisjoint(origin.parameters)
+
+    def _observe_reshape(self, call: Call, output: torch.Tensor) -> None:
+        if len(call.origins) == 1:
+            self.follow_reshape(output, call.origins[0])
 
     def follow_reshape(self, output: torch.Tensor, origin: Origin) -> None:
         """A map flattens its leading dimensions before it multiplies; users know the shape that it returns."""
-        if len(origin.layers) != 1 or origin.via or output.ndim < 3:
+        if not origin.layers or origin.via or output.ndim < 3 or origin.layers[-1] != len(self.drafts) - 1:
             return
-        draft = self.drafts[origin.layers[0]]
-        if draft.position == len(self.drafts) - 1 and draft.kind == "linear" and len(draft.shape) == 2:
-            same = output.shape[-1] == draft.shape[-1] and output.numel() == draft.shape[0] * draft.shape[1]
-            draft.shape = tuple(output.shape) if same else draft.shape
+        drafts = [self.drafts[position] for position in origin.layers]
+        if any(draft.kind != "linear" or len(draft.shape) != 2 for draft in drafts):
+            return
+        features = sum(draft.shape[1] for draft in drafts)
+        if output.shape[-1] == features and output.numel() == drafts[0].shape[0] * features:
+            for draft in drafts:
+                draft.shape = (*output.shape[:-1], draft.shape[1])
 
     def _unit_dim(self, output: torch.Tensor, source: Origin) -> int:
         if output.ndim == 3 and source.layers:
@@ -255,7 +344,7 @@ class Drafting:
         return 1 if output.ndim != 3 else -1
 
     def _draft(
-        self, name: str, kind: LayerKind, op: str, module: str, spec: OpSpec, output: torch.Tensor,
+        self, name: str, kind: LayerKind, op: str, module: str, spec: OpSpec, shape: Sequence[int],
         unit_dim: int | None, source: Origin,
     ) -> Draft | None:  # fmt: skip
         unique, count = self.stack.unique(name)
@@ -263,7 +352,7 @@ class Drafting:
             self.capped.add(name)
             return None
         draft = Draft(
-            name=unique, kind=kind, op=op, module=module, spec=spec, shape=tuple(output.shape), unit_dim=unit_dim,
+            name=unique, kind=kind, op=op, module=module, spec=spec, shape=tuple(shape), unit_dim=unit_dim,
             position=len(self.drafts), inputs=source.layers, via=source.via, careful=self.careful,
         )  # fmt: skip
         self.drafts.append(draft)
@@ -274,3 +363,12 @@ class Drafting:
         self._awaiting = [(tensor, other) for tensor, other in self._awaiting if other is not draft]
         self._awaiting.append((output, draft))
         return Origin(data=True, layers=(draft.position,))
+
+
+def _parameter_of(call: Call) -> tuple[torch.Tensor, Origin]:
+    """The operand that does not depend on the batch, and its origin."""
+    return next(pair for pair in zip(call.read, call.origins, strict=True) if not pair[1].data)
+
+
+def _is_vector(parameter: torch.Tensor) -> bool:
+    return sum(size > 1 for size in parameter.shape) <= 1

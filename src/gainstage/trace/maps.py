@@ -16,11 +16,22 @@ from gainstage.trace.records import LayerKind
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several maps that are packed in one weight: of the output's last dimension, ``length`` from ``start``."""
+
+    label: str
+    start: int
+    length: int
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+
+@dataclass(frozen=True)
 class Geometry:
     """A map as it was called.
 
     ``signal`` is None for lookups, whose input holds indices. ``plain``: the weight is one parameter as it is, or
-    a slice of it, not computed from parameters.
+    a slice of it, not computed from parameters. ``parts``: q, k and v in one weight are maps of their own.
     """
 
     op: str
@@ -33,11 +44,15 @@ class Geometry:
     fan_out: float
     unit_dim: int
     plain: bool = False
+    parts: tuple[Part, ...] = ()
     attributes: dict[str, float] = field(default_factory=dict[str, float])
 
 
 # What a module calls its weight; the hooks of the older weight_norm, spectral_norm and pruning rename it.
 _WEIGHTS = ("weight", "weight_v", "weight_g", "weight_orig")
+
+# What torch calls three projections of E features each in one weight.
+PACKED = "in_proj_weight"
 
 OriginOf = Callable[[torch.Tensor], Origin]
 
@@ -76,18 +91,44 @@ def geometry(spec: OpSpec, args: tuple[Any, ...], origin_of: OriginOf) -> Geomet
     bias = args[spec.bias] if spec.bias is not None and len(args) > spec.bias else None
     has_bias = isinstance(bias, torch.Tensor) and bool(origin_of(bias).parameters)
     parameters = (*origin.parameters, *(origin_of(bias).parameters if has_bias and bias is not None else ()))
-    # q, k and v in one weight are three maps of their own (pytorch issue 166378).
-    packed = 3 if origin.parameters[0].endswith("in_proj_weight") and max(weight.shape) == 3 * min(weight.shape) else 1
-    op, (fan_in, fan_out), attributes = _fans(spec, args, weight, swapped=swapped, packed=packed)
+    op, (fan_in, fan_out), attributes = _fans(spec, args, weight, swapped=swapped)
+    parts = ()
+    if origin.plain and origin.parameters[0].endswith(PACKED) and spec.kind == "linear" and weight.ndim == 2:
+        parts = _parts(weight, bias if has_bias else None, int(fan_in), out_first=weight.shape[0] == fan_out)
     return Geometry(
         op=op, kind=spec.kind, signal=None if spec.kind == "embedding" else signal, weight=weight,
-        bias=bias if has_bias else None, parameters=parameters, fan_in=fan_in, fan_out=fan_out,
-        unit_dim=1 if spec.kind == "conv" else -1, attributes=attributes, plain=origin.plain,
+        bias=bias if has_bias else None, parameters=parameters, fan_in=fan_in,
+        fan_out=fan_in if parts else fan_out, unit_dim=1 if spec.kind == "conv" else -1, attributes=attributes,
+        plain=origin.plain, parts=parts,
+    )  # fmt: skip
+
+
+def lookup(weight: torch.Tensor, origin: Origin) -> Geometry:
+    """The geometry of rows picked out of a parameter by indices."""
+    return Geometry(
+        op="embedding", kind="embedding", signal=None, weight=weight, bias=None, parameters=origin.parameters,
+        fan_in=1.0, fan_out=float(weight.shape[-1]), unit_dim=-1, plain=origin.plain,
+    )  # fmt: skip
+
+
+def _parts(weight: torch.Tensor, bias: torch.Tensor | None, features: int, *, out_first: bool) -> tuple[Part, ...]:
+    """The projections of `nn.MultiheadAttention` in (a slice of) its (3E, E) weight (pytorch issue 166378)."""
+    dim = 0 if out_first else 1
+    first, rest = divmod(int(weight.storage_offset()), features * features)
+    count, partial = divmod(weight.shape[dim], features)
+    if rest or partial or not 1 <= first + count <= 3:
+        return ()
+    return tuple(
+        Part(
+            "qkv"[first + i], i * features, features, weight.narrow(dim, i * features, features),
+            None if bias is None else bias.narrow(0, i * features, features),
+        )
+        for i in range(count)
     )  # fmt: skip
 
 
 def _fans(
-    spec: OpSpec, args: tuple[Any, ...], weight: torch.Tensor, *, swapped: bool, packed: int
+    spec: OpSpec, args: tuple[Any, ...], weight: torch.Tensor, *, swapped: bool
 ) -> tuple[str, tuple[float, float], dict[str, float]]:
     if spec.kind == "conv":
         stride, transposed, groups = ops.convolution_geometry(args)
@@ -104,7 +145,7 @@ def _fans(
     out_first = spec.name == "linear" and spec.weight == 1 and spec.bias == 2
     if out_first or swapped or spec.weight == 0:
         rows, columns = columns, rows
-    return spec.name, (float(rows), float(columns) / packed), {}
+    return spec.name, (float(rows), float(columns)), {}
 
 
 def _recurrent(args: tuple[Any, ...], origin_of: OriginOf) -> Geometry | None:

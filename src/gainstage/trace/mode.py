@@ -18,7 +18,7 @@ from gainstage.trace.drafting import Call, Drafting
 from gainstage.trace.names import ModuleStack
 from gainstage.trace.ops import OpFacts
 from gainstage.trace.preserve import WriteGuard
-from gainstage.trace.provenance import Origin, Provenance, merged
+from gainstage.trace.provenance import NOTHING, Origin, Provenance, merged
 from gainstage.trace.records import NonFiniteRecord
 
 
@@ -40,7 +40,8 @@ class RecordingMode(TorchDispatchMode):
     ) -> None:  # fmt: skip
         super().__init__()
         self.stack, self.provenance, self.guard, self.careful = stack, provenance, guard, careful
-        self.drafting = Drafting(stack, provenance, batch_size, careful=careful, backward=backward)
+        matrices = provenance.matrices
+        self.drafting = Drafting(stack, provenance, matrices, batch_size, careful=careful, backward=backward)
         self.drafts = self.drafting.drafts
         self.loss_ops: list[str] = []
         self.loss_origin: Origin | None = None
@@ -91,6 +92,8 @@ class RecordingMode(TorchDispatchMode):
         produced = ops.signal_tensors(call.results)
         if call.spec.role == "random" or call.facts.name == "bernoulli_":
             return self._assign(produced, Origin(noise=True))
+        if call.spec.role == "fresh":
+            return self._assign(produced, NOTHING)
         data = any(origin.data for origin in call.origins)
         if data:
             self.used.update(name for origin in call.origins for name in origin.parameters)
@@ -98,7 +101,7 @@ class RecordingMode(TorchDispatchMode):
             self._observe_loss(call)
         elif data and call.spec.role == "loss":
             self._observe_inner_loss(call)
-        elif produced and (data or call.spec.role == "map"):
+        elif produced and (data or call.spec.role in ("map", "lookup")):
             origin = self.drafting.observe(call, produced[0])
             if origin is not None:
                 return self._assign(produced, origin)
@@ -109,7 +112,7 @@ class RecordingMode(TorchDispatchMode):
             self.provenance.assign(tensor, origin)
 
     def _observe_loss(self, call: Call) -> None:
-        if call.spec.role == "view":
+        if call.spec.role in ("view", "lookup"):
             return
         self.loss_ops.append(ops.loss_name(call.func))
         if self.loss_origin is None:
@@ -160,7 +163,7 @@ def _passed_on(call: Call) -> Origin:
         target = call.read[0]
         whole = target.numel() * target.element_size() == target.untyped_storage().nbytes()
         origins = origins[1:] if whole else origins
-    if call.spec.role == "view":
+    if call.spec.role in ("view", "lookup"):
         return merged(origins)
     if call.spec.role == "map":
         return merged(origins, "matmul")

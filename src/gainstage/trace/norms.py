@@ -53,16 +53,11 @@ def facts(op: str, named: Call, module: nn.Module | None, batch_size: int | None
     }
 
 
-def is_inverse_rms(via: tuple[str, ...]) -> bool:
-    """Whether a tensor that came about through these operations is 1/√(mean(x²) + ε)."""
-    return via[-1:] == ("rsqrt",) and "mean" in via
-
-
-def rms_facts(values: int, module: nn.Module | None) -> dict[str, object]:
-    """`facts` of a root-mean-square norm that runs as single operations; its ε is asked of the module."""
+def facts_by_hand(kind: str, values: int, module: nn.Module | None) -> dict[str, object]:
+    """`facts` of a norm that runs as single operations; its ε is asked of the module."""
     eps = next((e for name in ("eps", "variance_epsilon") if isinstance(e := getattr(module, name, None), float)), 0.0)
     return {
-        "type": "rms", "uses_batch_statistics": True, "values_per_statistic": values, "eps": eps, "affine": False,
+        "type": kind, "uses_batch_statistics": True, "values_per_statistic": values, "eps": eps, "affine": False,
         "updates": None,
     }  # fmt: skip
 

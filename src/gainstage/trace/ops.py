@@ -16,7 +16,9 @@ from torch._ops import OpOverload
 
 from gainstage.trace.records import LayerKind
 
-Role = Literal["map", "norm", "activation", "attention", "add", "mul", "loss", "view", "random", "other"]
+Role = Literal[
+    "map", "norm", "activation", "attention", "add", "mul", "loss", "view", "lookup", "fresh", "random", "other"
+]
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ _SDPA = (
 _VIEWS = (
     "view _unsafe_view reshape _reshape_alias t transpose permute expand squeeze unsqueeze slice select split "
     "split_with_sizes unsafe_split unsafe_split_with_sizes unbind chunk narrow as_strided unfold diagonal "
-    "view_as clone contiguous detach alias lift_fresh _to_copy to copy_ copy cat stack real imag view_as_real "
+    "view_as clone contiguous detach alias _to_copy to copy_ copy cat stack real imag view_as_real "
     "view_as_complex movedim swapaxes unflatten flatten _to_dense expand_copy view_copy squeeze_copy _conj "
-    "constant_pad_nd pixel_shuffle pixel_unshuffle roll flip index_select index gather"
+    "constant_pad_nd pixel_shuffle pixel_unshuffle roll flip"
 )
 _LOSSES = (
     "nll_loss_forward nll_loss2d_forward nll_loss_nd mse_loss binary_cross_entropy "
@@ -91,6 +93,7 @@ _SPECS: dict[str, OpSpec] = {
     "_trilinear": OpSpec("map", "bilinear", "linear", weight=1),
     "embedding": OpSpec("map", "embedding", "embedding", argument=1, weight=0),
     "_embedding_bag": OpSpec("map", "embedding_bag", "embedding", argument=1, weight=0),
+    "_grouped_mm": OpSpec("map", "linear", "linear", weight=1),
     "mkldnn_rnn_layer": OpSpec("map", "rnn", "other", weight=1),
     **_table("map", "conv", _CONVOLUTIONS, weight=1, bias=2),
     **_table("norm", "norm", dict.fromkeys(_BATCH_NORMS.split(), "batch_norm")),
@@ -111,15 +114,30 @@ _SPECS: dict[str, OpSpec] = {
     "_softmax": OpSpec("activation", "softmax", "activation"),
     "_safe_softmax": OpSpec("activation", "softmax", "activation"),
     "_log_softmax": OpSpec("activation", "log_softmax", "activation"),
-    "sin": OpSpec("activation", "sin", "activation"),
+    "clamp": OpSpec("activation", "clamp", "activation", rectifier=True),
+    **_table("activation", "activation", _same("sin celu selu hardshrink softshrink")),
     **_table("attention", "attention", dict.fromkeys(_SDPA.split(), "scaled_dot_product_attention")),
     "add": OpSpec("add", "add"),
     "sub": OpSpec("add", "sub"),
     "mul": OpSpec("mul", "mul"),
+    "div": OpSpec("mul", "div"),
     **_table("loss", "other", _same(_LOSSES)),
     **_table("view", "other", _same(_VIEWS)),
+    **_table("lookup", "other", _same("index_select index gather take")),
+    # Their values have nothing to do with the tensor whose shape they take; a new tensor that no operation made.
+    **_table(
+        "fresh",
+        "other",
+        _same(
+            "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty "
+            "zeros ones full empty lift_fresh scalar_tensor arange eye"
+        ),
+    ),
     **_table("random", "other", _same("bernoulli rand_like randn_like rand randn normal")),
 }
+# Of activations that are recognised by how they are put together.
+NO_PLATEAU = OpSpec("activation", "by_hand", "activation")
+
 _LOSS_NAMES = {
     "nll_loss_forward": "nll_loss",
     "nll_loss2d_forward": "nll_loss",
@@ -174,8 +192,9 @@ def facts_of(op: OpOverload) -> OpFacts:
     facts = _FACTS.get(op)
     if facts is None:
         name = op.overloadpacket.__name__
-        view = bool(op.is_view) and name not in _MAYBE_COPIES
-        facts = OpFacts(name, spec_of(op), _written_arguments(op), view)
+        spec = spec_of(op)
+        view = bool(op.is_view) and name not in _MAYBE_COPIES and spec.role != "fresh"
+        facts = OpFacts(name, spec, _written_arguments(op), view)
         _FACTS[op] = facts
     return facts
 
@@ -224,7 +243,17 @@ def _clamp_min(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, A
     return ("relu", {}) if floor == 0.0 else ("clamp_min", {"min": floor})
 
 
+def _clamp(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Attributes]:
+    low, high = _number(args, kwargs, 1, "min", -math.inf), _number(args, kwargs, 2, "max", math.inf)
+    if high == math.inf:
+        return ("relu", {}) if low == 0.0 else ("clamp_min", {"min": low})
+    if low == -math.inf:
+        return "clamp_max", {"max": high}
+    return ("relu6", {}) if (low, high) == (0.0, 6.0) else ("hardtanh", {"min_val": low, "max_val": high})
+
+
 _READERS: dict[str, Reader] = {
+    "clamp": _clamp,
     "elu": _elu,
     "hardtanh": _hardtanh,
     "gelu": _gelu,

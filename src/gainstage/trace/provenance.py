@@ -61,14 +61,29 @@ def merged(origins: Iterable[Origin], op: str | None = None) -> Origin:
 
 
 class Provenance:
-    """The origin of every tensor that is alive."""
+    """The origin of every tensor that is alive.
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor], inputs: Iterable[torch.Tensor]) -> None:
+    Args:
+        parameters: By full path.
+        inputs: The tensors of the batch.
+        buffers: Of the model, as they are while it runs.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, torch.Tensor], inputs: Iterable[torch.Tensor],
+        buffers: Iterable[torch.Tensor] = (),
+    ) -> None:  # fmt: skip
         self._origins: dict[int, Origin] = {}
+        self.matrices = frozenset(name for name, parameter in parameters.items() if parameter.ndim >= 2)
+        self._buffers = {_key(buffer) for buffer in buffers}
         for name, parameter in parameters.items():
             self.assign(parameter, Origin(parameters=(name,), plain=True))
         for tensor in inputs:
             self.assign(tensor, Origin(data=True))
+
+    def is_buffer(self, tensor: torch.Tensor) -> bool:
+        """Whether it is a buffer of the model, or a view of one."""
+        return _key(tensor) in self._buffers
 
     def of(self, tensor: torch.Tensor) -> Origin:
         """The tensor's origin; that of nothing if it was never seen."""

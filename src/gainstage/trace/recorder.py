@@ -110,7 +110,8 @@ def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) ->
         scope.enter_context(torch.enable_grad() if backward else torch.no_grad())
         scope.enter_context(eager())
         scope.enter_context(stack.following())
-        mode = RecordingMode(stack, Provenance(named, held), guard, batch_size, careful=careful, backward=backward)
+        provenance = Provenance(named, held, model.buffers())
+        mode = RecordingMode(stack, provenance, guard, batch_size, careful=careful, backward=backward)
         run = _run(subject, batch, mode, named, backward=backward)
         return _assembled(subject, batch, run, batch_size, backward=backward)
 

@@ -72,6 +72,7 @@ class LayerRecord:
         dead_gradient_fraction: Share of units whose gradient is zero in every sample and position.
         weight_std, weight_rms, weight_mean, bias_rms, weight_grad_rms: Of the parameters as they are now.
         fan_in, fan_out: Of one output unit, per group and per packed projection.
+        computed: Whether a map's weight is computed from its parameters (weight norm, a scale) and none of them.
         non_finite: How many output values are NaN or infinite.
         norm: Facts of a normalization, else None.
     """
@@ -108,6 +109,7 @@ class LayerRecord:
     weight_grad_rms: float | None = None
     fan_in: float | None = None
     fan_out: float | None = None
+    computed: bool = False
     non_finite: int = 0
     grad_non_finite: int = 0
     norm: NormRecord | None = None
