@@ -169,7 +169,7 @@ def bias_before_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Fix: bias=False.
     References: Ioffe and Szegedy 2015, section 3.2.
     """
-    read_by = consumers(trace)
+    read_by = consumers(trace.layers)
     idle = [
         layer for position, layer in enumerate(trace.layers)
         if layer.kind in MAPS and layer.bias_rms is not None and len(read_by[position]) == 1

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from gainstage.trace.graph import consumers
 from gainstage.trace.records import LayerRecord, Trace
 
 MAPS = ("linear", "conv")
@@ -65,22 +66,13 @@ class Segment:
         return -math.inf if min(gains) == 0 else sum(math.log10(gain) for gain in gains)
 
 
-def consumers(trace: Trace) -> dict[int, list[int]]:
-    """For each layer's position, those of the layers that read it."""
-    found: dict[int, list[int]] = {position: [] for position in range(len(trace.layers))}
-    for position, layer in enumerate(trace.layers):
-        for source in layer.inputs:
-            found[source].append(position)
-    return found
-
-
 def _plain(layer: LayerRecord) -> bool:
     return layer.kind in MAPS or (layer.kind == "activation" and layer.op not in ("softmax", "log_softmax", "glu"))
 
 
 def segments(trace: Trace) -> tuple[Segment, ...]:
     """All plain segments, in order of execution."""
-    read_by = consumers(trace)
+    read_by = consumers(trace.layers)
     path_maps = [layer for layer in main_path(trace) if layer.kind in MAPS]
     read_out = path_maps[-1] if path_maps else None
     found: list[Segment] = []

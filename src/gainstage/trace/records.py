@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from gainstage.trace import serialization
+from gainstage.trace import graph, serialization
 
 SCHEMA_VERSION = 1
 
@@ -280,6 +280,11 @@ class Trace:
     eval_modules: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def residuals(self) -> tuple[graph.Residual, ...]:
+        """The residual blocks, in order of execution."""
+        return graph.residuals(self.layers)
 
     def to_rows(self) -> list[dict[str, object]]:
         """One flat dict a layer, ready for ``pandas.DataFrame`` or ``polars.DataFrame``."""
