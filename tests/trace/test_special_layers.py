@@ -299,9 +299,50 @@ def test_inference_mode_around_a_recording_costs_no_gradients() -> None:
     assert layer.grad_rms is not None
 
 
-def test_unbuilt_lazy_layers_are_said() -> None:
-    with pytest.raises(gs.GainstageError, match=r"lazy layers must be built, got 2 parameters.*\(weight\)"):
-        gs.record(nn.LazyLinear(3), vectors())
+def test_lazy_layers_are_built_on_a_copy() -> None:
+    def model() -> nn.Module:
+        return nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+
+    torch.manual_seed(0)
+    batch, lazy = images(), model()
+    state = torch.get_rng_state()
+    trace = gs.record(lazy, batch)
+    assert [layer.fan_in for layer in trace.layers if layer.fan_in] == [27, 144]
+    assert isinstance(lazy[0].weight, nn.UninitializedParameter)
+    assert isinstance(lazy[1].running_mean, nn.UninitializedBuffer)
+    assert torch.equal(torch.get_rng_state(), state)
+    # The weights are those that a first call would draw, the statistics those before it.
+    lazy.eval()(batch[0])
+    lazy.train()
+    assert gs.record(lazy, batch).layers == trace.layers
+
+
+@pytest.mark.parametrize("where", ["unreached", "failing"])
+def test_layers_that_stay_lazy_are_said(where: str) -> None:
+    model = Function(
+        lambda m, x: m.head(x) if where == "unreached" else m.other(m.head(x).reshape(-1, 5)),
+        head=nn.Linear(8, 3), other=nn.LazyLinear(3),
+    )  # fmt: skip
+    inputs = torch.randn(7, 8)
+    with pytest.raises(gs.GainstageError, match=r"lazy layers must be built by this batch, got 2 .*\(other.weight\)"):
+        gs.record(model, inputs)
+
+
+def test_scripted_modules_are_recorded_alike_however_often() -> None:
+    torch.manual_seed(0)
+    plain, batch = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)), vectors()
+    scripted = torch.jit.script(plain)
+    traces = [gs.record(scripted, batch) for _ in range(4)]
+    assert all(trace.layers == traces[0].layers for trace in traces)
+    assert [la.grad_rms for la in traces[-1].layers] == [la.grad_rms for la in gs.record(plain, batch).layers]
+
+
+def test_memory_that_runs_out_is_said_with_what_helps() -> None:
+    def forward(_m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return torch.empty(1 << 60) + x.sum()
+
+    with pytest.raises(gs.GainstageError, match=r"in the memory there is, got .*smaller batch"):
+        gs.record(Function(forward), vectors()[0])
 
 
 def test_non_finite_targets_are_named_as_such() -> None:

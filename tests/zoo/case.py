@@ -30,7 +30,7 @@ class Size:
 
 
 SMALL = Size(batch=2, pixels=64, width=16, length=8)
-FULL = Size(batch=8, pixels=160, width=256, length=64)
+FULL = Size(batch=8, pixels=128, width=256, length=64)
 
 
 @dataclass

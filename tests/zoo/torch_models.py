@@ -18,7 +18,8 @@ CLASSES = 4
 
 
 def vectors(size: Size) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.randn(8 * size.batch, size.width), torch.randint(CLASSES, (8 * size.batch,))
+    rows = 32 * size.batch
+    return torch.randn(rows, size.width), torch.randint(CLASSES, (rows,))
 
 
 def images(size: Size) -> tuple[torch.Tensor, torch.Tensor]:

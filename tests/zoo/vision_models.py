@@ -46,7 +46,8 @@ def cases() -> list[Case]:
 def _classifier(create: Any, least: int, fixed: int | None, size: Size) -> Parts:
     arguments = {"init_weights": True} if create.__name__ in ("googlenet", "inception_v3") else {}
     side = fixed or max(least, size.pixels)
-    batch = torch.randn(size.batch, 3, side, side), torch.randint(10, (size.batch,))
+    count = min(4, size.batch)
+    batch = torch.randn(count, 3, side, side), torch.randint(10, (count,))
     return Parts(create(num_classes=10, **arguments), batch, _with_auxiliary_heads)
 
 

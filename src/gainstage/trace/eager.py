@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.jit._fuser import optimized_execution
 
 
 @contextmanager
@@ -17,7 +18,8 @@ def eager() -> Generator[None]:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _uncompiled():
+        # Scripted modules fuse once they have run a few times, and hide what they fused.
+        with optimized_execution(False), _uncompiled():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from gainstage.errors import GainstageError, SubjectError
 from gainstage.seeding import preserved_rng
 from gainstage.trace import call
+from gainstage.trace.alone import stand_alone
 from gainstage.trace.drafting import MAX_CALLS
 from gainstage.trace.eager import eager
 from gainstage.trace.grams import gram_figures
+from gainstage.trace.lazy_layers import built
 from gainstage.trace.mode import RecordingMode
 from gainstage.trace.names import ModuleStack
 from gainstage.trace.preserve import WriteGuard, accumulated_gradients, has_reentrant_checkpoint, preserved
@@ -64,6 +65,7 @@ def record(
     subject = as_subject(subject_or_model, batches, loss)
     with preserved_rng():
         batch = subject.batches.first()
+        subject = built(subject, batch)
     trace = _recorded(subject, batch, careful=False, backward=backward)
     if not _all_finite(trace):
         trace = _recorded(subject, batch, careful=True, backward=backward)
@@ -95,7 +97,6 @@ class _Run:
 def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) -> Trace:
     model = subject.model
     named = dict(model.named_parameters())
-    _require_built(named)
     with torch.inference_mode(False):
         batch = call.aliased(call.to_device(batch, model))
     held = [tensor for _, tensor in call.tensors_of(batch)]
@@ -107,22 +108,15 @@ def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) ->
         scope.enter_context(torch.inference_mode(False))
         scope.enter_context(preserved_rng())
         scope.enter_context(preserved(model))
+        notes = stand_alone(model)
         scope.enter_context(torch.enable_grad() if backward else torch.no_grad())
         scope.enter_context(eager())
         scope.enter_context(stack.following())
         provenance = Provenance(named, held, model.buffers())
         mode = RecordingMode(stack, provenance, guard, batch_size, careful=careful, backward=backward)
         run = _run(subject, batch, mode, named, backward=backward)
-        return _assembled(subject, batch, run, batch_size, backward=backward)
-
-
-def _require_built(parameters: dict[str, nn.Parameter]) -> None:
-    lazy = [name for name, parameter in parameters.items() if is_lazy(parameter)]
-    if lazy:
-        raise SubjectError(
-            f"record: the model's lazy layers must be built, got {len(lazy)} parameters without a shape "
-            f"({lazy[0]}). Call the model once on a batch before."
-        )
+        return replace(trace := _assembled(subject, batch, run, batch_size, backward=backward),
+                       skipped=(*trace.skipped, *notes))  # fmt: skip
 
 
 def _run(
@@ -176,13 +170,27 @@ def _explained(constraint: str, mode: RecordingMode) -> Generator[None]:
         raise
     except Exception as error:
         op, path, shapes = mode.last
+        constraint = f"{constraint} in the memory there is" if _out_of_memory(error) else constraint
         read = ", ".join(str(tuple(shape)) for shape in shapes) or "()"
+        advice = _LESS_MEMORY if _out_of_memory(error) else _TRY_OUTSIDE
         where = f"operation {op} on shapes {read} in module {path or '(root)'!r}"
         detail = " ".join(str(error).split())
         raise SubjectError(
-            f"record: {constraint}, got {type(error).__name__}: {detail} (after {where}). "
-            "Check that this batch trains the model outside of gainstage."
+            f"record: {constraint}, got {type(error).__name__}: {detail} (after {where}). {advice}"
         ) from error
+
+
+_TRY_OUTSIDE = "Check that this batch trains the model outside of gainstage."
+_LESS_MEMORY = (
+    "Pass a smaller batch: 8 to 32 samples show the same; or record(backward=False), or the model on the CPU."
+)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    )
 
 
 def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, *, backward: bool) -> Trace:

@@ -18,6 +18,10 @@ import torch
 
 # 2^17 float32 values are half a megabyte: a chunk, its shifted copy and its square stay in a core's cache.
 CHUNK = 1 << 17
+# In float64, with several intermediates of a chunk at once, a quarter of it does. On an accelerator each operation
+# is a launch of its own, so that a chunk is as large as a few dozen megabytes of intermediates allow.
+WIDE_CHUNK = 1 << 15
+ACCELERATOR_CHUNK = 1 << 20
 # Outside of these a square of a float32 loses digits to underflow, or a sum of squares overflows.
 SMALLEST, LARGEST = 1e-15, 1e15
 # Where the first value is that far from the rest, the difference of squares loses two digits to it.
@@ -84,23 +88,27 @@ def real_view(tensor: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def _chunks(tensor: torch.Tensor, keep_dim: int | None) -> Iterator[torch.Tensor]:
-    """Pieces of at most about `CHUNK` values that together are the tensor and keep one dimension whole."""
-    if tensor.numel() <= CHUNK:
+def _chunks(tensor: torch.Tensor, keep_dim: int | None, length: int = CHUNK) -> Iterator[torch.Tensor]:
+    """Pieces of at most about ``length`` values that together are the tensor and keep one dimension whole."""
+    if tensor.numel() <= length:
         yield tensor
         return
     sizes = [size if dim != keep_dim else 0 for dim, size in enumerate(tensor.shape)]
     widest = max(range(tensor.ndim), key=sizes.__getitem__)
     # The outermost dimension that is long enough keeps a piece contiguous.
-    dim = next((d for d, size in enumerate(sizes) if size * CHUNK >= tensor.numel()), widest)
+    dim = next((d for d, size in enumerate(sizes) if size * length >= tensor.numel()), widest)
     if sizes[dim] <= 1:
         yield tensor
         return
-    for piece in tensor.split(max(1, CHUNK * tensor.shape[dim] // tensor.numel()), dim):
-        if piece.numel() > 2 * CHUNK and max(s for d, s in enumerate(piece.shape) if d != keep_dim) > 1:
-            yield from _chunks(piece, keep_dim)
+    for piece in tensor.split(max(1, length * tensor.shape[dim] // tensor.numel()), dim):
+        if piece.numel() > 2 * length and max(s for d, s in enumerate(piece.shape) if d != keep_dim) > 1:
+            yield from _chunks(piece, keep_dim, length)
         else:
             yield piece
+
+
+def _wide_chunks(tensor: torch.Tensor, keep_dim: int | None) -> Iterator[torch.Tensor]:
+    return _chunks(tensor, keep_dim, WIDE_CHUNK if tensor.device.type == "cpu" else ACCELERATOR_CHUNK)
 
 
 def moments(tensor: torch.Tensor, unit_dim: int | None = None, *, careful: bool = False, zeros: bool = True) -> Sums:
@@ -195,7 +203,7 @@ def _wide_moments(tensor: torch.Tensor, unit_dim: int | None, *, careful: bool) 
     zero = torch.zeros((), dtype=dtype, device=tensor.device)
     first, second, nonzero, max_abs, non_finite = zero, zero, zero, zero, zero
     count: torch.Tensor = zero
-    for piece in _chunks(tensor, unit_dim):
+    for piece in _wide_chunks(tensor, unit_dim):
         values = piece.to(dtype)
         finite = torch.isfinite(values)
         if careful:
@@ -243,7 +251,7 @@ def _fast_magnitudes(tensor: torch.Tensor, unit_dim: int | None) -> Magnitudes |
 def _wide_magnitudes(tensor: torch.Tensor, unit_dim: int | None) -> Magnitudes:
     dtype, others = accumulator_dtype(tensor), _others(tensor, unit_dim)
     squares = count = largest = touched = torch.zeros((), dtype=dtype, device=tensor.device)
-    for piece in _chunks(tensor, unit_dim):
+    for piece in _wide_chunks(tensor, unit_dim):
         sizes = piece.to(dtype).abs()
         finite = torch.isfinite(sizes)
         count = count + finite.sum()

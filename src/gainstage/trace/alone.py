@@ -1,0 +1,50 @@
+"""Recording inside a process group: this rank alone, and no collective."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from gainstage.errors import SubjectError
+
+
+def stand_alone(model: nn.Module) -> tuple[str, ...]:
+    """Lets wrappers of distributed training call their module directly, and synchronized norms norm by themselves.
+
+    Sets ``forward`` on the instances; who calls this puts their attributes back.
+
+    Returns:
+        What is therefore not as in training, one line each.
+
+    Raises:
+        SubjectError: if the parameters are sharded: no rank has the model.
+    """
+    if not torch.distributed.is_available():
+        return ()
+    _require_whole(model)
+    synchronized = False
+    for module in model.modules():
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            vars(module)["forward"] = partial(_call_inner, module)
+        elif isinstance(module, nn.SyncBatchNorm) and torch.distributed.is_initialized():
+            vars(module)["forward"] = partial(nn.modules.batchnorm._BatchNorm.forward, module)  # pyright: ignore[reportPrivateUsage]
+            synchronized = True
+    return ("synchronized batch norms were measured on this rank's batch alone",) if synchronized else ()
+
+
+def _call_inner(wrapper: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    inner: nn.Module = wrapper.module  # type: ignore[assignment]
+    return inner(*args, **kwargs)
+
+
+def _require_whole(model: nn.Module) -> None:
+    sharded = next((name for name, p in model.named_parameters() if hasattr(p, "full_tensor")), None)
+    wrapped = next((name for name, m in model.named_modules() if type(m).__name__ == "FullyShardedDataParallel"), None)
+    if sharded is not None or wrapped is not None:
+        raise SubjectError(
+            f"record: every parameter must be whole on this rank, got a sharded one "
+            f"({sharded or wrapped or '(root)'}). Record the model before it is sharded."
+        )
