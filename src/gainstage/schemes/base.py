@@ -118,7 +118,9 @@ class LayerScheme:
             >>> tuple(w.shape)
             (3, 4)
         """
-        drawn = self.draws(site, generator)
+        # Under autocast products of matrices would be rounded to bfloat16.
+        with torch.autocast("cpu", enabled=False):
+            drawn = self.draws(site, generator)
         if tuple(drawn.shape) != site.shape or drawn.dtype != torch.float32 or drawn.device.type != "cpu":
             raise InitializationError(
                 f"initialize: scheme {self.name!r} must draw float32 of shape {site.shape} on the CPU, got "

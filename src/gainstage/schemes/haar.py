@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from gainstage.schemes.variances import FLOAT32
+
 # Reflections that are applied together: as many as make the products large and the triangular part small.
 _BLOCK = 128
 
@@ -45,10 +47,10 @@ def haar(blocks: int, rows: int, columns: int, gain: float, generator: torch.Gen
 
 def _reflectors(blocks: int, few: int, many: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Unit normals u of the reflections I - 2uuᵀ, one a row, zero before the diagonal; and the signs of diag R."""
-    x = torch.randn(blocks, few, many, generator=generator).triu_()
+    x = torch.randn(blocks, few, many, generator=generator, **FLOAT32).triu_()
     norm, diagonal = torch.linalg.vector_norm(x, dim=-1), x.diagonal(dim1=-2, dim2=-1)
     # Away from the axis, not towards it: nothing cancels. The reflection takes x to -sign·‖x‖ on the axis.
-    sign = torch.where(diagonal < 0, -1.0, 1.0)
+    sign = torch.ones_like(diagonal).copysign_(diagonal)
     length = (2 * norm * (norm + diagonal.abs())).sqrt()
     diagonal.add_(sign * norm)
     # A row of one number may be zero; its reflection is then none.

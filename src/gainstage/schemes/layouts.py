@@ -7,6 +7,7 @@ import math
 import torch
 
 from gainstage.schemes.base import Site
+from gainstage.schemes.variances import FLOAT32
 
 
 def matrix_refusal(site: Site) -> str | None:
@@ -42,7 +43,7 @@ def flat_shape(site: Site) -> tuple[int, int, int]:
 
 def from_flat(blocks: torch.Tensor, site: Site) -> torch.Tensor:
     """The weight whose `flat_shape` matrices these are."""
-    if not site.convolution and site.shape[0] < site.shape[1]:
+    if site.parts > 1 and site.shape[0] < site.shape[1]:
         return torch.cat(list(blocks), dim=1)
     return blocks.reshape(site.shape)
 
@@ -51,7 +52,7 @@ def from_centre(blocks: torch.Tensor, site: Site) -> torch.Tensor:
     """The weight with these `tap_shape` matrices at the centre of the kernel, and zeros at its other taps."""
     if not site.convolution:
         return from_flat(blocks, site)
-    weight = torch.zeros(site.shape)
+    weight = torch.zeros(site.shape, **FLOAT32)
     centre = sum(size // 2 * math.prod(site.kernel[axis + 1 :]) for axis, size in enumerate(site.kernel))
     weight.flatten(2)[..., centre] = blocks.flatten(0, 1)
     return weight

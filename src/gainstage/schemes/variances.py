@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypedDict
 
 import torch
 
 from gainstage.errors import InputError
 
+class _Where(TypedDict):
+    dtype: torch.dtype
+    device: str
+
+
+# Whatever torch's default type and device are at the moment.
+FLOAT32: _Where = {"dtype": torch.float32, "device": "cpu"}
 Distribution = Literal["normal", "uniform", "truncated_normal"]
 
 # The mass of N(0, 1) within ±2, and its variance there: 1 - 4·φ(2)/mass.
@@ -47,8 +54,8 @@ def draw(
     if not (0 <= variance < math.inf):
         raise InputError(f"draw: variance must be finite and not negative, got {variance}. Check the fans.")
     if distribution == "normal":
-        return torch.randn(shape, generator=generator) * math.sqrt(variance)
-    spread = torch.rand(shape, generator=generator) * 2 - 1
+        return torch.randn(shape, generator=generator, **FLOAT32) * math.sqrt(variance)
+    spread = torch.rand(shape, generator=generator, **FLOAT32) * 2 - 1
     if distribution == "uniform":
         return spread * math.sqrt(3 * variance)
     # The quantile function on the part of (0, 1) that the cut leaves; rounding may step over the cut by an ulp.

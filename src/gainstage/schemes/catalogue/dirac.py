@@ -6,6 +6,7 @@ import torch
 
 from gainstage.schemes.base import LayerScheme, Site, register
 from gainstage.schemes.layouts import centre_refusal, from_centre, tap_shape
+from gainstage.schemes.variances import FLOAT32
 
 
 def _refusal(site: Site) -> str | None:
@@ -31,7 +32,7 @@ def _draws(site: Site, _generator: torch.Generator) -> torch.Tensor:
         Zagoruyko and Komodakis 2017, DiracNets.
     """
     blocks, rows, columns = tap_shape(site)
-    return from_centre(site.gain * torch.eye(rows, columns).expand(blocks, rows, columns), site)
+    return from_centre(site.gain * torch.eye(rows, columns, **FLOAT32).expand(blocks, rows, columns), site)
 
 
 register(LayerScheme("dirac", "Zagoruyko and Komodakis 2017", _variance, _draws, refusal=_refusal, fallback="identity"))

@@ -6,6 +6,7 @@ import torch
 
 from gainstage.schemes.base import LayerScheme, Site, register
 from gainstage.schemes.layouts import from_flat, matrix_refusal, tap_shape
+from gainstage.schemes.variances import FLOAT32
 
 
 def _refusal(site: Site) -> str | None:
@@ -31,7 +32,7 @@ def _draws(site: Site, _generator: torch.Generator) -> torch.Tensor:
         Le et al. 2015, A simple way to initialize recurrent networks of rectified linear units.
     """
     blocks, rows, columns = tap_shape(site)
-    return from_flat(site.gain * torch.eye(rows, columns).expand(blocks, rows, columns), site)
+    return from_flat(site.gain * torch.eye(rows, columns, **FLOAT32).expand(blocks, rows, columns), site)
 
 
 register(LayerScheme("identity", "Le et al. 2015", _variance, _draws, refusal=_refusal, fallback="dirac"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from gainstage.schemes.base import LayerScheme, Site, register
+from gainstage.schemes.variances import FLOAT32
 
 
 def _variance(_site: Site) -> float:
@@ -21,7 +22,7 @@ def _draws(site: Site, _generator: torch.Generator) -> torch.Tensor:
     References:
         Zhang et al. 2019, Fixup initialization, section 3.
     """
-    return torch.zeros(site.shape)
+    return torch.zeros(site.shape, **FLOAT32)
 
 
 register(LayerScheme("zeros", "Zhang et al. 2019", _variance, _draws))
