@@ -9,6 +9,7 @@ import torch
 
 from gainstage.errors import InputError
 
+
 class _Where(TypedDict):
     dtype: torch.dtype
     device: str
