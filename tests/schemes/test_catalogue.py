@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from models import MODELS
 from torch import nn
 
 import gainstage as gs
@@ -82,6 +83,27 @@ def test_every_scheme_initializes_every_network(name: str, network: str) -> None
         squares = weight.double() ** 2
         tolerance = 5 * float(squares.std() / math.sqrt(weight.numel())) if row.scheme not in CONSTANT else 1e-6
         assert float(squares.mean()) == pytest.approx(row.target**2, abs=tolerance + 1e-9)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", ["orthogonal", "delta_orthogonal", "identity", "dirac", "critical", "torch_default"])
+def test_layouts_of_every_kind_of_model(name: str, model: str) -> None:
+    torch.manual_seed(0)
+    network, batch = MODELS[model]()
+    report = gs.initialize(network, batch, scheme=name)
+    assert all(row.scheme == name or f"{name}: " in row.note for row in report.rows)
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+def test_a_bias_is_drawn_by_its_own_path() -> None:
+    model, batch = built("mlp")
+    sites = {entry.bias: entry.site for entry in schemes.plan(gs.record(model, batch), "torch_default")}
+    gs.initialize(model, batch, scheme="torch_default", seed=9)
+    for name, site in sites.items():
+        bias = model.get_parameter(name or "")
+        drawn = SCHEMES["torch_default"].draw_bias(site, tuple(bias.shape), generator(9, name or ""))
+        assert torch.equal(bias, drawn)
 
 
 @pytest.mark.parametrize("name", SCHEMES)
