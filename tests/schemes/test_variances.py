@@ -49,6 +49,11 @@ def test_draws_depend_on_seed_and_label_alone() -> None:
     assert not torch.equal(one, schemes.draw((5, 5), 1.0, "normal", generator(4, "a.weight")))
 
 
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "truncated_normal"])
+def test_no_variance_gives_zeros_without_a_sign(distribution: str) -> None:
+    assert not torch.signbit(schemes.draw((50,), 0.0, distribution, generator(0))).any()
+
+
 def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(InputError, match="variance must be finite and not negative, got nan"):
         schemes.draw((2, 2), math.nan, "normal", generator(0))

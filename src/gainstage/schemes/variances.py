@@ -54,6 +54,8 @@ def draw(
     """
     if not (0 <= variance < math.inf):
         raise InputError(f"draw: variance must be finite and not negative, got {variance}. Check the fans.")
+    if variance == 0:
+        return torch.zeros(shape, **FLOAT32)  # a product with 0 would have zeros of both signs
     if distribution == "normal":
         return torch.randn(shape, generator=generator, **FLOAT32) * math.sqrt(variance)
     spread = torch.rand(shape, generator=generator, **FLOAT32) * 2 - 1

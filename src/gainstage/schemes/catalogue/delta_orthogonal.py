@@ -41,7 +41,7 @@ def _draws(site: Site, generator: torch.Generator) -> torch.Tensor:
         one keeps the norm of the pixels that it reads.
 
     References:
-        Xiao et al. 2018, Dynamical isometry and a mean field theory of CNNs, algorithm 1.
+        Xiao et al. 2018, Dynamical isometry and a mean field theory of CNNs.
     """
     return from_centre(haar(*tap_shape(site), site.gain, generator), site)
 

@@ -1,4 +1,4 @@
-"""The fixed scale of GPT-2, whatever the width."""
+"""The fixed scale of GPT, whatever the width."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def _draws(site: Site, generator: torch.Generator) -> torch.Tensor:
         residual projections by √(number of branches) belongs to the model as a whole, not to a layer.
 
     References:
-        Radford et al. 2019, Language models are unsupervised multitask learners, section 2.3; Radford et al. 2018.
+        Radford et al. 2018, Improving language understanding by generative pre-training, section 4.1.
     """
     return draw(site.shape, STD**2, "normal", generator)
 
 
-register(LayerScheme("gpt", "Radford et al. 2019", _variance, _draws))
+register(LayerScheme("gpt", "Radford et al. 2018", _variance, _draws))
