@@ -30,6 +30,7 @@ imports: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/record.py
+	$(BIN)/python benchmarks/orthogonal.py
 
 # The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
 # only builds there carry CUDA). Needs Python 3.10 as PYTHON.

@@ -45,7 +45,9 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, one thread, median of {options.repeats} pairs")
-    print(f"{'network':<15}{'depth':>6}{'records':>9}{'record, a layer':>18}{'bare, a layer':>16}{'ratio':>7}{'JSON':>10}")
+    print(
+        f"{'network':<15}{'depth':>6}{'records':>9}{'record, a layer':>18}{'bare, a layer':>16}{'ratio':>7}{'JSON':>10}"
+    )
     for build in (residual, convolutional):
         for depth in options.depths:
             model, inputs = build(depth)

@@ -48,6 +48,8 @@ class UnknownNameError(InputError):
         self.known = tuple(known)
         folded = {entry.lower(): entry for entry in self.known}
         near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+        # A first part ("he" of "he_normal") may be too short to count as close.
+        near = near or [entry for entry in folded if name and entry.startswith(f"{name.lower()}_")]
         listing = ", ".join(self.known[:12]) + (", ..." if len(self.known) > 12 else "")
         hint = f"Did you mean {folded[near[0]]!r}?" if near else f"Known: {listing}."
         super().__init__(f"{operation}: {what} must be a known one, got {name!r}. {hint}")

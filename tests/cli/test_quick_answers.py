@@ -26,6 +26,7 @@ def imported_by(code: str) -> set[str]:
     [
         "import gainstage",
         "from gainstage.cli import main; main(['--help'])",
+        "from gainstage.cli import main; main(['init', '--help'])",
         "from gainstage.cli import main; main(['rules'])",
         "from gainstage.cli import main; main(['explain', 'INI002'])",
         "from gainstage.cli import main; main(['explain', 'he-variance'])",

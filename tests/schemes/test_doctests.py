@@ -12,9 +12,9 @@ import gainstage.remedies
 import gainstage.schemes
 
 MODULES = [
-    f"{package.__name__}.{module.name}"
+    module.name
     for package in (gainstage.schemes, gainstage.remedies)
-    for module in pkgutil.iter_modules(package.__path__)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 ]
 
 

@@ -17,11 +17,12 @@ CLOSED_FORMS = [("glorot", 100, 300, 2 / 400), ("he", 100, 300, 2 / 100), ("lecu
 
 
 @pytest.mark.parametrize(("name", "fan_in", "fan_out", "variance"), CLOSED_FORMS)
-@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "truncated_normal"])
 def test_closed_forms(name: str, fan_in: int, fan_out: int, variance: float, distribution: str) -> None:
     scheme = schemes.scheme(f"{name}_{distribution}")
     gain = math.sqrt(2) if scheme.uses_gain else 1.0
-    assert scheme.variance(fan_in, fan_out, gain) == pytest.approx(variance)
+    site = schemes.Site((fan_out, fan_in), fan_in, fan_out, gain)
+    assert scheme.variance(site) == pytest.approx(variance)
 
 
 @settings(deadline=None, max_examples=30)
@@ -46,6 +47,11 @@ def test_draws_depend_on_seed_and_label_alone() -> None:
     assert torch.equal(one, again)
     assert not torch.equal(one, schemes.draw((5, 5), 1.0, "normal", generator(3, "b.weight")))
     assert not torch.equal(one, schemes.draw((5, 5), 1.0, "normal", generator(4, "a.weight")))
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "truncated_normal"])
+def test_no_variance_gives_zeros_without_a_sign(distribution: str) -> None:
+    assert not torch.signbit(schemes.draw((50,), 0.0, distribution, generator(0))).any()
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
+
+import gainstage as gs
+from gainstage.trace import call
 from zoo.case import SMALL, Parts
 from zoo.cases import CASES, MISSING
 from zoo.fingerprint import differences, fingerprint, unchanged
 from zoo.survey import MOST_MISSING, unseen
-
-import gainstage as gs
-from gainstage.trace import call
 
 PACKAGES = ("timm", "torchvision", "transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
 import typer
@@ -13,10 +14,17 @@ from gainstage.cli import targets
 from gainstage.cli.output import stderr, stdout
 from gainstage.errors import InputError
 
+# Read off the folder: the schemes themselves need torch, and --help should answer at once.
+_FAMILIES = sorted(module.name for module in pkgutil.iter_modules([str(Path(gs.__path__[0], "schemes", "catalogue"))]))
+_SCHEME = (
+    "auto, auto_uniform, auto_truncated_normal, or one scheme for every layer, such as orthogonal or he_uniform. "
+    f"Families: {', '.join(_FAMILIES)}; those of glorot, he and lecun end in _normal, _uniform or _truncated_normal."
+)
+
 
 def init(
     target: str = targets.TARGET,
-    scheme: str = typer.Option("auto", "--scheme", help="auto, or a scheme for every layer such as he_normal."),
+    scheme: str = typer.Option("auto", "--scheme", help=_SCHEME),
     save: Path | None = typer.Option(None, "--save", help="Write the initialized weights to this .safetensors file."),
     seed: int = typer.Option(0, "--seed", help="Of the draws."),
     input_shape: str | None = targets.INPUT_SHAPE,

@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from gainstage.errors import GainstageError, InitializationError
+from gainstage.schemes.catalogue import AUTO, scheme
 from gainstage.schemes.planner import Plan, plan
 from gainstage.schemes.reasons import reason
 from gainstage.schemes.report import InitReport, Row
 from gainstage.schemes.samples import sample_inputs
-from gainstage.schemes.variances import AUTO, draw, scheme
 from gainstage.seeding import generator
 from gainstage.trace import Trace, record
 from gainstage.trace.subject import BatchSeries, Subject
@@ -28,16 +28,18 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
 
     He's scheme with the computed gain before ReLU and its kin, Var W = gain²/fan_in; Glorot's before tanh, sigmoid
     and other saturating activations, Var W = 2/(fan_in + fan_out); LeCun's where nothing follows, Var W = 1/fan_in.
-    Biases of these layers become zero. What follows is read off a traced pass, so functional activations and
-    in-place ones are seen. A parameter's draw depends on the seed and on its own path alone, not on device or
-    order of registration; it is drawn in float32 and cast. Buffers, modes, gradients and generators stay as they
-    are.
+    Biases of these layers become zero, unless the scheme draws them. What follows is read off a traced pass, so
+    functional activations and in-place ones are seen. A parameter's draw depends on the seed and on its own path
+    alone, not on device or order of registration; it is drawn in float32 and cast. Buffers, modes, gradients and
+    generators stay as they are.
 
     Args:
         model: Any module; changed in place, or not at all if this raises.
         batch: A batch as in `gainstage.Subject`; its targets are not needed. None: a random one is made from the
             first layer's signature.
-        scheme: ``auto`` (normal), ``auto_uniform``, or a scheme for all layers such as ``he_uniform``.
+        scheme: ``auto`` (normal), ``auto_uniform``, ``auto_truncated_normal``, or a scheme for all layers such as
+            ``he_uniform`` or ``orthogonal``: any of `gainstage.schemes.scheme_names`. Where a scheme cannot draw
+            a weight, another takes its place, which the layer's note says.
         seed: Of the draws.
 
     Returns:
@@ -77,9 +79,10 @@ def initialize_subject(subject: Subject, *, scheme: str = "auto", seed: int = 0)
     _require_built(parameters)
     before = _recorded(subject)
     plans = plan(before, scheme)
-    draws = {entry.weight: _drawn(entry, parameters[entry.weight], seed) for entry in plans}
-    biases = [entry.bias for entry in plans if entry.bias is not None and parameters[entry.bias].requires_grad]
-    draws.update({name: torch.zeros(parameters[name].shape) for name in biases if name not in draws})
+    draws = {entry.weight: _drawn(entry, seed) for entry in plans}
+    for entry in plans:
+        if entry.bias is not None and entry.bias not in draws and parameters[entry.bias].requires_grad:
+            draws[entry.bias] = _drawn_bias(entry, entry.bias, parameters[entry.bias], seed)
     with _all_or_nothing(parameters, draws):
         after = _recorded(subject)
     return InitReport(
@@ -143,8 +146,12 @@ def _require_built(parameters: Mapping[str, nn.Parameter]) -> None:
         )
 
 
-def _drawn(entry: Plan, parameter: nn.Parameter, seed: int) -> torch.Tensor:
-    return draw(tuple(parameter.shape), entry.variance, entry.scheme.distribution, generator(seed, entry.weight))
+def _drawn(entry: Plan, seed: int) -> torch.Tensor:
+    return entry.scheme.draw(entry.site, generator(seed, entry.weight))
+
+
+def _drawn_bias(entry: Plan, name: str, parameter: nn.Parameter, seed: int) -> torch.Tensor:
+    return entry.scheme.draw_bias(entry.site, tuple(parameter.shape), generator(seed, name))
 
 
 def _row(entry: Plan, before: Trace, after: Trace) -> Row:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gainstage import theory
 from gainstage.errors import InputError
+from gainstage.schemes.base import SCHEMES, LayerScheme, Site
+from gainstage.schemes.catalogue import AUTO, scheme
 from gainstage.schemes.reasons import parameter_of, readers_of, refusal
-from gainstage.schemes.variances import AUTO, SCHEMES, Scheme, scheme
 from gainstage.theory import Activation
 from gainstage.trace.records import LayerRecord, Trace
 
@@ -23,10 +24,11 @@ class Plan:
         weight: Full path of the parameter.
         bias: Full path of its bias, or None.
         follows: What follows it: an activation's name, ``none`` for what is summed, attended to or read out.
-        scheme: The scheme that is applied.
+        scheme: The scheme that is applied: the one asked for, or the one that takes its place.
         gain: Its gain.
         fan_in, fan_out: Of one output unit.
-        variance: Var W.
+        variance: Var W; for weights that are not centred and independent the mean square of an entry.
+        site: What the scheme is told of the weight.
         note: What else decided, one line, or "".
     """
 
@@ -34,11 +36,12 @@ class Plan:
     weight: str
     bias: str | None
     follows: str
-    scheme: Scheme
+    scheme: LayerScheme
     gain: float
     fan_in: float
     fan_out: float
     variance: float
+    site: Site
     note: str = ""
 
 
@@ -47,11 +50,12 @@ def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
 
     ReLU and its kin get He's scheme with their computed gain, saturating activations Glorot's, a layer with
     nothing behind it LeCun's. A weight that is used at several places is planned for the first. What `refusal`
-    has a reason against has no plan.
+    has a reason against has no plan. A scheme that cannot draw a weight (``delta_orthogonal`` an even kernel) is
+    replaced there by its ``fallback``, or by what ``auto`` takes; the plan's note says so.
 
     Args:
         trace: Of one pass of the model.
-        name: ``auto``, ``auto_uniform``, or one scheme for all.
+        name: ``auto`` (normal), ``auto_uniform``, ``auto_truncated_normal``, or one scheme for all.
 
     Returns:
         The plans; their weights are distinct.
@@ -104,16 +108,44 @@ def follower(trace: Trace, position: int) -> LayerRecord | None:
     return None
 
 
-def _plan(trace: Trace, position: int, fixed: Scheme | None, distribution: str) -> Plan:
+def _plan(trace: Trace, position: int, fixed: LayerScheme | None, distribution: str) -> Plan:
     layer, behind = trace.layers[position], follower(trace, position)
     act = None if behind is None else _known(behind, trace)
-    chosen = fixed or SCHEMES[f"{_family(act)}_{distribution}"]
-    gain = theory.he_gain(act) if act is not None and chosen.uses_gain else 1.0
-    fan_in, fan_out = layer.fan_in or 1.0, layer.fan_out or 1.0
     bias = layer.parameters[1] if len(layer.parameters) == 2 and layer.bias_rms is not None else None
+    site = _site(layer, trace, act, bias)
+    chosen, replaced = _chosen(fixed, SCHEMES[f"{_family(act)}_{distribution}"], site)
+    if act is not None and chosen.gain is not None:
+        site = replace(site, gain=chosen.gain(act))
+    notes = [*_notes(trace, layer, behind, act), *replaced]
     return Plan(
-        layer.name, layer.parameters[0], bias, "none" if behind is None else behind.op, chosen, gain,
-        fan_in, fan_out, chosen.variance(fan_in, fan_out, gain), "; ".join(_notes(trace, layer, behind, act)),
+        layer.name, layer.parameters[0], bias, "none" if behind is None else behind.op, chosen, site.gain,
+        site.fan_in, site.fan_out, chosen.variance(site), site, "; ".join(notes),
+    )  # fmt: skip
+
+
+def _chosen(fixed: LayerScheme | None, automatic: LayerScheme, site: Site) -> tuple[LayerScheme, list[str]]:
+    """The first that can draw the weight of: the one asked for, its fallback, the automatic one; and why."""
+    if fixed is None:
+        return automatic, []
+    why = fixed.refusal(site)
+    if why is None:
+        return fixed, []
+    second = None if fixed.fallback is None else scheme(fixed.fallback)
+    chosen = automatic if second is None or second.refusal(site) is not None else second
+    return chosen, [f"{fixed.name}: {why}; {chosen.name} instead"]
+
+
+def _site(layer: LayerRecord, trace: Trace, act: Activation | None, bias: str | None) -> Site:
+    shape = parameter_of(trace, layer.parameters[0]).shape
+    fan_in, fan_out = layer.fan_in or 1.0, layer.fan_out or 1.0
+    # q, k and v in one weight are maps of their own (pytorch issue 166378); the trace has the fans of one.
+    packed = layer.kind == "linear" and len(shape) == 2 and shape[1] == fan_in and shape[0] > fan_out
+    parts = int(shape[0] // fan_out) if packed and shape[0] % fan_out == 0 else 1
+    return Site(
+        shape=shape, fan_in=fan_in, fan_out=fan_out, activation=act,
+        groups=int((layer.attributes or {}).get("groups", 1)), transposed="transpose" in layer.op,
+        convolution=layer.kind == "conv", parts=parts,
+        has_bias=bias is not None and parameter_of(trace, bias).requires_grad,
     )  # fmt: skip
 
 

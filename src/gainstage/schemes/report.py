@@ -16,7 +16,7 @@ class Row:
         follows: The activation behind it, ``none`` without.
         scheme: The scheme's name.
         fan_in, fan_out: Of one output unit, per group and per packed projection.
-        target: Standard deviation asked for.
+        target: Standard deviation asked for; of weights that are not centred the root mean square.
         before, after: Standard deviation of the weights.
         rms_before, rms_after: rms of the layer's output on the batch, at the old weights and at the new ones.
         note: What else decided, one line, or "".
@@ -67,12 +67,13 @@ class InitReport:
 
 def _table(rows: tuple[Row, ...]) -> list[str]:
     width = max([5, *(len(_named(row)) for row in rows)])
-    head = f"{'layer':<{width}}  {'followed by':<12} {'scheme':<15} {'std before':>10} {'after':>9} "
+    scheme = max([15, *(len(row.scheme) for row in rows)])
+    head = f"{'layer':<{width}}  {'followed by':<12} {'scheme':<{scheme}} {'std before':>10} {'after':>9} "
     lines = [head + f"{'rms before':>11} {'after':>9}"]
     for row in rows:
         rms = ["-" if value is None else f"{value:.3g}" for value in (row.rms_before, row.rms_after)]
         lines.append(
-            f"{_named(row):<{width}}  {row.follows:<12} {row.scheme:<15} {row.before:>10.3g} {row.after:>9.3g} "
+            f"{_named(row):<{width}}  {row.follows:<12} {row.scheme:<{scheme}} {row.before:>10.3g} {row.after:>9.3g} "
             f"{rms[0]:>11} {rms[1]:>9}"
         )
     return lines

@@ -1,0 +1,42 @@
+"""``gainstage init``: every scheme, what --help says of them, and what a wrong name is answered with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from gainstage.schemes import scheme_names
+from gainstage.schemes.catalogue import FAMILIES
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("name", scheme_names())
+def test_every_scheme_by_its_name(name: str, run: Run, factories: str) -> None:
+    status, out, err = run("init", f"{factories}:healthy", "--scheme", name)
+    assert (status, err) == (0, "")
+    assert out.startswith("layer  followed by  scheme")
+    assert name.startswith("auto") or name in out
+
+
+def test_what_is_written_is_what_was_drawn(run: Run, factories: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    assert run("init", f"{factories}:healthy", "--scheme", "identity", "--save", str(path))[0] == 0
+    assert load_file(path)["0.weight"].diagonal().tolist() == [1.0] * 16
+
+
+def test_help_lists_the_families(run: Run) -> None:
+    _, out, _ = run("init", "--help")
+    listed = " ".join(out.replace("│", " ").split())
+    assert f"Families: {', '.join(FAMILIES)};" in listed
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("orthoganal", "orthogonal"), ("he", "he_normal"), ("gtp", "gpt")])
+def test_a_wrong_scheme_is_one_line_with_the_nearest_name(name: str, nearest: str, run: Run, factories: str) -> None:
+    status, out, err = run("init", f"{factories}:healthy", "--scheme", name)
+    assert (status, out) == (2, "")
+    assert f"scheme must be a known one, got {name!r}. Did you mean {nearest!r}?" in err
+    assert err.count("\n") == 1
