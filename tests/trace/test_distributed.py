@@ -80,5 +80,5 @@ def test_a_sharded_model_is_refused() -> None:
 
 def test_without_a_process_group_nothing_is_replaced() -> None:
     model = network()
-    assert stand_alone(model) == ()
+    assert stand_alone(dict(model.named_modules()), dict(model.named_parameters())) == ()
     assert all("forward" not in vars(module) for module in model.modules())

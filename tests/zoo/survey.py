@@ -2,6 +2,7 @@
 
     python -m zoo.survey [--only TEXT ...] [--repeats N] [--json FILE]
 
+A network is given batches of 8, 16 and 32 samples until its bare step takes a tenth of a second, as training would.
 Time: bare steps and recordings in turn, one thread, median of each; the ratio is of the medians. Memory: the peak
 of what torch allocates beyond what stood before, from its own profiler. Ends with 1 if anything was not recorded,
 was changed, or a parameter of two dimensions and more was not seen.
@@ -18,7 +19,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from zoo.fingerprint import differences, fingerprint
 MOST_MISSING = 0
 # Seconds after which a network is not timed again.
 LONG = 6.0
+# A bare step that is shorter, in seconds, gets a larger batch, up to so many samples.
+SHORTEST, MOST_SAMPLES = 0.1, 32
 
 
 @dataclass
@@ -96,10 +99,25 @@ def peak_bytes(function: Callable[[], Any]) -> int:
     return peak
 
 
+def sized(case: Case) -> Parts:
+    """The case at the size at which it is timed."""
+    size = FULL
+    while True:
+        parts = case.parts(size)
+        if size.batch >= MOST_SAMPLES:
+            return parts
+        bare_step(parts)
+        start = time.perf_counter()
+        bare_step(parts)
+        if time.perf_counter() - start > SHORTEST:
+            return case.parts(size)
+        size = replace(size, batch=2 * size.batch)
+
+
 def surveyed(case: Case, repeats: int) -> Row:
     row = Row(case.name)
     try:
-        parts = case.parts(FULL)
+        parts = sized(case)
         subject = parts.subject()
         before = fingerprint(parts.model, parts.batch)
         trace = gs.record(subject)

@@ -37,4 +37,6 @@ def _built(timm: object, name: str, size: Size) -> Parts:
     model = timm.create_model(name, num_classes=10)  # type: ignore[attr-defined]
     facts = model.pretrained_cfg
     side = facts["input_size"][-1] if facts.get("fixed_input_size") else max(size.pixels, LEAST.get(name, 32))
-    return Parts(model, (torch.randn(min(4, size.batch), 3, side, side), torch.randint(10, (min(4, size.batch),))))
+    return Parts(
+        model, (torch.randn(max(2, size.batch // 2), 3, side, side), torch.randint(10, (max(2, size.batch // 2),)))
+    )

@@ -46,7 +46,7 @@ def cases() -> list[Case]:
 def _classifier(create: Any, least: int, fixed: int | None, size: Size) -> Parts:
     arguments = {"init_weights": True} if create.__name__ in ("googlenet", "inception_v3") else {}
     side = fixed or max(least, size.pixels)
-    count = min(4, size.batch)
+    count = max(2, size.batch // 2)
     batch = torch.randn(count, 3, side, side), torch.randint(10, (count,))
     return Parts(create(num_classes=10, **arguments), batch, _with_auxiliary_heads)
 

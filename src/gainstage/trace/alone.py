@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 from gainstage.errors import SubjectError
 
 
-def stand_alone(model: nn.Module) -> tuple[str, ...]:
+def stand_alone(modules: Mapping[str, nn.Module], parameters: Mapping[str, nn.Parameter]) -> tuple[str, ...]:
     """Lets wrappers of distributed training call their module directly, and synchronized norms norm by themselves.
 
     Sets ``forward`` on the instances; who calls this puts their attributes back.
@@ -24,9 +25,9 @@ def stand_alone(model: nn.Module) -> tuple[str, ...]:
     """
     if not torch.distributed.is_available():
         return ()
-    _require_whole(model)
+    _require_whole(modules, parameters)
     synchronized = False
-    for module in model.modules():
+    for module in modules.values():
         if isinstance(module, nn.parallel.DistributedDataParallel):
             vars(module)["forward"] = partial(_call_inner, module)
         elif isinstance(module, nn.SyncBatchNorm) and torch.distributed.is_initialized():
@@ -40,9 +41,9 @@ def _call_inner(wrapper: nn.Module, *args: Any, **kwargs: Any) -> Any:
     return inner(*args, **kwargs)
 
 
-def _require_whole(model: nn.Module) -> None:
-    sharded = next((name for name, p in model.named_parameters() if hasattr(p, "full_tensor")), None)
-    wrapped = next((name for name, m in model.named_modules() if type(m).__name__ == "FullyShardedDataParallel"), None)
+def _require_whole(modules: Mapping[str, nn.Module], parameters: Mapping[str, nn.Parameter]) -> None:
+    sharded = next((name for name, p in parameters.items() if hasattr(p, "full_tensor")), None)
+    wrapped = next((name for name, m in modules.items() if type(m).__name__ == "FullyShardedDataParallel"), None)
     if sharded is not None or wrapped is not None:
         raise SubjectError(
             f"record: every parameter must be whole on this rank, got a sharded one "

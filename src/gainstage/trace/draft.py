@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from gainstage.trace import reductions
+from gainstage.trace import norms, reductions
 from gainstage.trace.figures import figures, magnitude_figures
 from gainstage.trace.grams import GramFigures, sample_gram
 from gainstage.trace.ops import OpSpec
@@ -38,7 +38,7 @@ class Draft:
     fan_out: float | None = None
     input_from: int | None = None
     norm: dict[str, object] | None = None
-    norm_figures: tuple[torch.Tensor, torch.Tensor] | None = None
+    running: tuple[Sums, norms.Running] | None = None
     forward: Sums | None = None
     gradient: Magnitudes | None = None
     gram: torch.Tensor | None = None
@@ -129,7 +129,5 @@ class Draft:
     def _norm_record(self, scale_rms: float | None) -> NormRecord | None:
         if self.norm is None:
             return None
-        shift, ratio = (None, None) if self.norm_figures is None else (float(f) for f in self.norm_figures)
-        shift = shift if shift is not None and math.isfinite(shift) else None
-        ratio = ratio if ratio is not None and math.isfinite(ratio) else None
+        shift, ratio = (None if self.running is None else norms.against_running(*self.running)) or (None, None)
         return NormRecord(scale_rms=scale_rms, batch_shift=shift, batch_scale_ratio=ratio, **self.norm)  # type: ignore[arg-type]

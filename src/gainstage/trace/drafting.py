@@ -17,6 +17,7 @@ from gainstage.trace.names import ModuleStack
 from gainstage.trace.ops import OpFacts, OpSpec
 from gainstage.trace.provenance import Origin, Provenance, merged
 from gainstage.trace.records import LayerKind
+from gainstage.trace.reductions import Sums
 
 # A cell called for every pixel of a sequence would fill the trace; its later calls pass through unrecorded.
 MAX_CALLS = 16
@@ -180,8 +181,17 @@ class Drafting:
         draft.parameters = parameters
         draft.norm = norms.facts(call.spec.name, named, self.stack.module, self.batch_size)
         draft.op = f"{draft.norm['type']}_norm"
-        draft.norm_figures = norms.against_running(named, call.before)
+        if call.before is not None:
+            draft.running = (self._channel_sums(named["input"], source), call.before)
         return self._measured(draft, output)
+
+    def _channel_sums(self, signal: torch.Tensor, source: Origin) -> Sums:
+        """The sums of what a batch norm reads: those of the layer before if it is the very same tensor."""
+        if len(source.layers) == 1 and not source.via:
+            before = self.drafts[source.layers[0]]
+            if before.forward is not None and before.unit_dim == 1 and before.shape == tuple(signal.shape):
+                return before.forward
+        return reductions.moments(signal, 1, zeros=False)
 
     def _observe_activation(self, call: Call, output: torch.Tensor) -> Origin | None:
         if call.spec.role == "attention":

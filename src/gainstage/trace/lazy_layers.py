@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from gainstage.errors import GainstageError, SubjectError
@@ -22,7 +23,7 @@ def built(subject: Subject, batch: Any) -> Subject:
     Raises:
         SubjectError: if a layer is lazy after the call as well.
     """
-    if not _lazy(subject.model):
+    if not any(isinstance(module, LazyModuleMixin) and _lazy(module) for module in subject.model.modules()):
         return subject
     model = copy.deepcopy(subject.model, _copied_buffers(subject.model))
     modes = [(module, module.training) for module in model.modules()]

@@ -51,6 +51,11 @@ class RecordingMode(TorchDispatchMode):
         self.accumulated = False
         self.last: tuple[str, str, tuple[tuple[int, ...], ...]] = ("", "", ())
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing compiles while a recording runs; torch need not guard each operation against it.
+        return False
+
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

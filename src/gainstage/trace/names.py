@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,8 @@ from torch.nn.modules import module as module_hooks
 class ModuleStack:
     """The dotted paths of the modules that are running, outermost first."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.modules = dict(model.named_modules())
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self.modules = modules
         self._paths = {id(module): path for path, module in self.modules.items()}
         self._running: list[tuple[str, nn.Module]] = []
         self._recorded: list[int] = []

@@ -6,14 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch._ops import OpOverload
 
 from gainstage.trace import ops
-from gainstage.trace.reductions import accumulator_dtype, real_view
+from gainstage.trace.figures import unit_figures
+from gainstage.trace.reductions import Sums
 
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+# A variance of zero is taken for this one.
+_LEAST = 1e-30
 
 Call = dict[str, Any]
 Running = tuple[torch.Tensor, torch.Tensor]
@@ -83,23 +88,22 @@ def _values(kind: str, named: Call) -> int:
     return source.numel() // max(1, source.shape[1])
 
 
-def against_running(named: Call, before: Running | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+def against_running(sums: Sums, running: Running) -> tuple[float, float] | None:
     """How far the batch's statistics are from the running ones.
+
+    Args:
+        sums: Of the norm's input, by channel.
+        running: Mean and variance from before the call.
 
     Returns:
         rms over channels of (batch mean - running mean) / batch std, and the geometric mean over channels of
-        batch variance / running variance; None without running statistics or with one value a channel.
+        batch variance / running variance; None with one value a channel, or where these are not finite.
     """
-    if before is None:
+    if sums.values_per_unit < 2:
         return None
-    source = real_view(named["input"])
-    dims = [dim for dim in range(source.ndim) if dim != 1]
-    if source.numel() // max(1, source.shape[1]) < 2:
-        return None
-    # float64 within torch's own reduction; the copy is of one tensor and gone at once.
-    var, mean = torch.var_mean(source.float() if source.dtype != torch.float64 else source, dims, correction=0)
-    dtype = accumulator_dtype(source)
-    running_mean, running_var = (tensor.to(dtype) for tensor in before)
-    var, mean = var.to(dtype).clamp_min(1e-30), mean.to(dtype)
-    shift = ((mean - running_mean) ** 2 / var).mean().sqrt()
-    return shift, (var / running_var.clamp_min(1e-30)).log().mean().exp()
+    mean, std = unit_figures(sums)
+    running_mean, running_var = (tensor.detach().cpu().double().numpy() for tensor in running)
+    var = np.maximum(std * std, _LEAST)
+    shift = math.sqrt(float(np.mean((mean - running_mean) ** 2 / var)))
+    ratio = math.exp(float(np.mean(np.log(var / np.maximum(running_var, _LEAST)))))
+    return (shift, ratio) if math.isfinite(shift) and math.isfinite(ratio) else None

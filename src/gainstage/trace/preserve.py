@@ -7,7 +7,7 @@ that running re-binds or fills (caches, counters) are put back from shallow copi
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,9 +60,8 @@ def _whole_storage(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Generator[None]:
+def preserved(modules: Sequence[nn.Module]) -> Generator[None]:
     """Restores modes, flags, buffers, hooks and attributes of every module on leaving, also after an exception."""
-    modules = list(model.modules())
     attributes = [(module, _snapshot(vars(module))) for module in modules]
     parameters = [p for module in modules for p in (vars(module).get("_parameters") or {}).values() if p is not None]
     flags = [(parameter, parameter.requires_grad) for parameter in parameters]
@@ -77,7 +76,7 @@ def preserved(model: nn.Module) -> Generator[None]:
                 parameter.requires_grad_(requires_grad)
 
 
-def _swap_buffers(modules: list[nn.Module]) -> None:
+def _swap_buffers(modules: Sequence[nn.Module]) -> None:
     clones: dict[int, torch.Tensor] = {}
     for module in modules:
         buffers = vars(module).get("_buffers") or {}

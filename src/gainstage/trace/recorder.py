@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,27 +96,40 @@ class _Run:
 
 def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) -> Trace:
     model = subject.model
-    named = dict(model.named_parameters())
+    modules = dict(model.named_modules())
+    named = _distinct(modules, "_parameters")
     with torch.inference_mode(False):
         batch = call.aliased(call.to_device(batch, model))
     held = [tensor for _, tensor in call.tensors_of(batch)]
     guard = WriteGuard([*named.values(), *held])
     batch_size = next((tensor.shape[0] for tensor in held if tensor.ndim), None)
-    stack = ModuleStack(model)
+    stack = ModuleStack(modules)
     with ExitStack() as scope:
         scope.callback(guard.restore)
         scope.enter_context(torch.inference_mode(False))
         scope.enter_context(preserved_rng())
-        scope.enter_context(preserved(model))
-        notes = stand_alone(model)
+        scope.enter_context(preserved(list(modules.values())))
+        notes = stand_alone(modules, named)
         scope.enter_context(torch.enable_grad() if backward else torch.no_grad())
         scope.enter_context(eager())
         scope.enter_context(stack.following())
-        provenance = Provenance(named, held, model.buffers())
+        provenance = Provenance(named, held, _distinct(modules, "_buffers").values())
         mode = RecordingMode(stack, provenance, guard, batch_size, careful=careful, backward=backward)
         run = _run(subject, batch, mode, named, backward=backward)
         return replace(trace := _assembled(subject, batch, run, batch_size, backward=backward),
                        skipped=(*trace.skipped, *notes))  # fmt: skip
+
+
+def _distinct(modules: Mapping[str, nn.Module], kind: str) -> dict[str, Any]:
+    """Parameters or buffers by the first of their paths, as `named_parameters` has them, without another walk."""
+    found: dict[str, Any] = {}
+    seen = set[int]()
+    for path, module in modules.items():
+        for name, tensor in (vars(module).get(kind) or {}).items():
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                found[f"{path}.{name}" if path else name] = tensor
+    return found
 
 
 def _run(

@@ -1,15 +1,15 @@
 """Figures of a tensor in one streaming pass: reduced chunk by chunk, nothing of its size is kept.
 
-On the CPU a chunk is reduced in its own float32, shifted by its first values so that a mean far from zero costs
-no digits, and chunks are added up in float64; values whose squares leave float32's range, and non-finite ones,
-are seen at once and reduced again in float64. On an accelerator all of it is float64 and stays there, so that a
-recording waits only once, at its end.
+On the CPU the sums of a chunk and of its squares are taken in its own float32 and added up in float64. Units whose
+mean is far from zero are summed once more about it, so that it costs no digits; values whose squares leave
+float32's range, and non-finite ones, are seen at once and reduced again in float64. On an accelerator all of it is
+float64 and stays there, so that a recording waits only once, at its end.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,12 @@ WIDE_CHUNK = 1 << 15
 ACCELERATOR_CHUNK = 1 << 20
 # Outside of these a square of a float32 loses digits to underflow, or a sum of squares overflows.
 SMALLEST, LARGEST = 1e-15, 1e15
-# Where the first value is that far from the rest, the difference of squares loses two digits to it.
-OUTLYING = 0.98
+# A mean of more than three standard deviations: the difference of squares would lose a digit to it.
+FAR = 10.0
+# A unit's values of one sample lie together in memory; fewer than these are quicker laid out anew.
+SHORT = 8
+# Up to so many values an operation costs its call.
+SMALL = 4096
 
 Plateau = tuple[float, float]
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -53,6 +57,14 @@ class Sums:
     nonzero: Number
     max_abs: Number
     non_finite: Number = 0
+
+    @property
+    def values_per_unit(self) -> float:
+        """How many values each unit has, all of them counted."""
+        if isinstance(self.count, float):
+            return self.count
+        counted = 0.0 if isinstance(self.count, int) else float(self.count.sum())
+        return (counted + float(self.non_finite)) / max(1, len(self.first))
 
     @property
     def narrow(self) -> bool:
@@ -143,22 +155,79 @@ def _others(tensor: torch.Tensor, unit_dim: int | None) -> list[int]:
     return [dim for dim in range(tensor.ndim) if dim != unit_dim]
 
 
-def _first_values(tensor: torch.Tensor, unit_dim: int | None) -> torch.Tensor:
-    """The first value of each unit, in a shape that broadcasts against the tensor."""
-    return tensor[tuple(slice(None) if dim == unit_dim else slice(0, 1) for dim in range(tensor.ndim))]
+@dataclass
+class _Blocks:
+    """A CPU tensor as float32 matrices that fit a core's cache.
+
+    Attributes:
+        pieces: The matrices, lazily.
+        by_row: Each row holds values of one unit, samples times units rows in all; else each column is a unit.
+        samples: How many rows of all the pieces belong to each unit, if ``by_row``.
+    """
+
+    pieces: Iterator[torch.Tensor]
+    by_row: bool
+    samples: int = 1
 
 
-def _float32_chunks(tensor: torch.Tensor, unit_dim: int | None) -> Iterator[torch.Tensor]:
-    for piece in _chunks(tensor.resolve_neg(), unit_dim):
-        yield piece if piece.dtype is torch.float32 else piece.float()
+def _blocks(tensor: torch.Tensor, unit_dim: int | None) -> _Blocks:
+    tensor = tensor.resolve_neg()
+    if unit_dim is None:
+        flat = _flat(tensor)
+        if flat is not None:
+            return _Blocks((_float32(piece).view(1, -1) for piece in _split(flat, CHUNK)), True)
+        return _Blocks((_float32(piece).reshape(1, -1) for piece in _chunks(tensor, None)), True)
+    units, samples = tensor.shape[unit_dim], math.prod(tensor.shape[:unit_dim])
+    length = tensor.numel() // (units * samples)
+    if SHORT <= length <= CHUNK and tensor.is_contiguous():
+        rows = _split(tensor.view(-1, length), max(1, CHUNK // length))
+        return _Blocks((_float32(piece) for piece in rows), True, samples)
+    last = tensor.movedim(unit_dim, -1)
+    if last.is_contiguous():
+        columns = _split(last.view(-1, units), max(1, CHUNK // units))
+        return _Blocks((_float32(piece) for piece in columns), False)
+    pieces = _chunks(tensor, unit_dim)
+    return _Blocks((_float32(piece).movedim(unit_dim, -1).reshape(-1, units) for piece in pieces), False)
 
 
-def _fast_moments(tensor: torch.Tensor, unit_dim: int | None, *, zeros: bool) -> Sums | None:
-    """None if a value is not finite or float32 too narrow."""
-    shift, others = _first_values(tensor, unit_dim).float(), _others(tensor, unit_dim)
-    parts: list[tuple[Array, Array]] = []
-    nonzero, largest = 0, 0.0
-    for piece in _float32_chunks(tensor, unit_dim):
+def _split(tensor: torch.Tensor, length: int) -> Iterable[torch.Tensor]:
+    return (tensor,) if len(tensor) <= length else tensor.split(length)
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The values in the order in which they lie in memory, if they lie there without gaps."""
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    order = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+    ordered = tensor.permute(order)
+    return ordered.view(-1) if ordered.is_contiguous() else None
+
+
+def _float32(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.dtype is torch.float32 else tensor.float()
+
+
+@dataclass
+class _Swept:
+    first: Array
+    second: Array
+    nonzero: int
+    largest: float
+
+
+def _swept(
+    tensor: torch.Tensor, unit_dim: int | None, *, means: bool = True, zeros: bool = False,
+    near: torch.Tensor | None = None,
+) -> _Swept | None:  # fmt: skip
+    """Sums over each unit, of the values less ``near`` and of their squares, in one pass.
+
+    None if a value is not finite or float32 too narrow.
+    """
+    blocks = _blocks(tensor, unit_dim)
+    first: list[Array] = []
+    second: list[Array] = []
+    nonzero, largest, row = 0, 0.0, 0
+    for piece in blocks.pieces:
         # numpy finds extremes and counts zeros up to four times as fast as torch does on a CPU.
         values = piece.numpy()
         low, high = float(values.min()), float(values.max())
@@ -166,30 +235,112 @@ def _fast_moments(tensor: torch.Tensor, unit_dim: int | None, *, zeros: bool) ->
             return None
         largest = max(largest, -low, high)
         if zeros:
-            nonzero += values.size if low > 0 else int(np.count_nonzero(values != 0))
-        parts.append(_centred_sums(piece, shift, others))
+            nonzero += values.size if low > 0 or high < 0 else int(np.count_nonzero(values != 0))
+        if near is not None and blocks.by_row and unit_dim is not None:
+            units = torch.arange(row, row + len(piece)) % len(near)
+            piece = piece - near[units].unsqueeze(1)
+            row += len(piece)
+        elif near is not None:
+            piece = piece - near
+        if means:
+            first.append(_sums(piece, blocks.by_row))
+        second.append(_squares(piece, blocks.by_row))
     if 0 < largest <= SMALLEST:
         return None
-    first, second = _added(parts)
-    count = tensor.numel() / len(first)
-    if (first * first > (OUTLYING * count) * second).any():
-        shift = (shift.double() + torch.from_numpy(first / count).view(shift.shape)).float()
-        first, second = _added([_centred_sums(piece, shift, others) for piece in _float32_chunks(tensor, unit_dim)])
-    return Sums(count, first, second, _array(shift), nonzero, largest)
+    added = _by_unit if blocks.by_row and unit_dim is not None else _added
+    return _Swept(
+        added(first, blocks.samples) if means else np.zeros(1), added(second, blocks.samples), nonzero, largest
+    )
 
 
-def _centred_sums(piece: torch.Tensor, shift: torch.Tensor, others: list[int]) -> tuple[Array, Array]:
-    centred = piece - shift
-    ones = _array(centred.sum(others) if others else centred)
-    centred.mul_(centred)
-    return ones, _array(centred.sum(others) if others else centred)
+def _sums(piece: torch.Tensor, by_row: bool) -> Array:
+    return _array(piece.sum(1 if by_row else 0))
 
 
-def _added(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    first, second = parts[0]
-    for ones, squares in parts[1:]:
-        first, second = first + ones, second + squares
-    return first, second
+def _squares(piece: torch.Tensor, by_row: bool) -> Array:
+    if not by_row:
+        return _array((piece * piece).sum(0))
+    if len(piece) == 1:
+        return np.array([torch.dot(piece[0], piece[0]).item()])
+    norms = _array(torch.linalg.vector_norm(piece, 2, 1))
+    return norms * norms
+
+
+def _added(parts: list[Array], _samples: int) -> Array:
+    return parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
+
+
+def _by_unit(parts: list[Array], samples: int) -> Array:
+    rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return rows if samples == 1 else rows.reshape(samples, -1).sum(0)
+
+
+def _fast_moments(tensor: torch.Tensor, unit_dim: int | None, *, zeros: bool) -> Sums | None:
+    """None if a value is not finite or float32 too narrow."""
+    if unit_dim is None and tensor.numel() <= SMALL:
+        return _small_moments(tensor)
+    swept = _swept(tensor, unit_dim, zeros=zeros)
+    if swept is None:
+        return None
+    count = tensor.numel() / len(swept.first)
+    shift = np.zeros_like(swept.first)
+    squared = swept.first * swept.first / count
+    about: _Swept | None = swept
+    if swept.largest > 0 and (squared > FAR * np.maximum(swept.second - squared, 0.0)).any():
+        # It is subtracted in float32: what is added back in the end is that number.
+        near = torch.from_numpy(swept.first / count).float()
+        shift, about = _array(near), _swept(tensor, unit_dim, near=near)
+    if about is None:
+        return None
+    return Sums(count, about.first, about.second, shift, swept.nonzero, swept.largest)
+
+
+def _small_moments(tensor: torch.Tensor) -> Sums | None:
+    """`_fast_moments` of a few values: what counts there is the number of calls, not of values."""
+    values = _array(_float32(tensor).resolve_neg())
+    low, high = float(values.min()), float(values.max())
+    largest = max(-low, high)
+    if not (-LARGEST < low <= high < LARGEST) or 0 < largest <= SMALLEST:
+        return None
+    mean = values.mean()
+    values -= mean
+    second = np.array([float(values @ values)])
+    nonzero = int(np.count_nonzero(values + mean)) if low <= 0 <= high else len(values)
+    return Sums(float(len(values)), np.zeros(1), second, np.array([mean]), nonzero, largest)
+
+
+def _fast_magnitudes(tensor: torch.Tensor, unit_dim: int | None) -> Magnitudes | None:
+    """None if a value is not finite or float32 too narrow."""
+    if unit_dim is None and tensor.numel() <= SMALL:
+        values = _array(_float32(tensor).resolve_neg())
+        squares, largest = float(values @ values), float(np.abs(values).max())
+        # A sum of squares is NaN as soon as one of the values is.
+        fits = squares == squares and (largest == 0 or SMALLEST < largest < LARGEST)
+        return Magnitudes(float(len(values)), squares, largest, int(largest == 0), 1) if fits else None
+    swept = _swept(tensor, None, means=False)
+    if swept is None:
+        return None
+    units = 1 if unit_dim is None else tensor.shape[unit_dim]
+    dead = _dead_units(tensor, unit_dim) if swept.largest > 0 else units
+    return Magnitudes(float(tensor.numel()), float(swept.second[0]), swept.largest, dead, units)
+
+
+def _dead_units(tensor: torch.Tensor, unit_dim: int | None) -> int:
+    """How many units are zero throughout. Most are not at their first few values: only then is all looked at."""
+    others = _others(tensor, unit_dim)
+    few = 64 if len(others) < 2 else 8 if len(others) == 2 else 4
+    corner = tensor[tuple(slice(None) if dim == unit_dim else slice(0, few) for dim in range(tensor.ndim))]
+    if _touched(corner, others).all():
+        return 0
+    alive = np.zeros(1, bool)
+    for piece in _chunks(tensor, unit_dim):
+        alive = alive | _touched(piece, others)
+    return len(alive) - int(np.count_nonzero(alive))
+
+
+def _touched(tensor: torch.Tensor, others: list[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    sizes = _float32(tensor).abs()
+    return (sizes.sum(others) if others else sizes).numpy().ravel() != 0
 
 
 def _array(part: torch.Tensor) -> Array:
@@ -198,7 +349,8 @@ def _array(part: torch.Tensor) -> Array:
 
 def _wide_moments(tensor: torch.Tensor, unit_dim: int | None, *, careful: bool) -> Sums:
     dtype, others = accumulator_dtype(tensor), _others(tensor, unit_dim)
-    shift = _first_values(tensor, unit_dim).to(dtype)
+    # The first value of each unit, in a shape that broadcasts against the tensor.
+    shift = tensor[tuple(slice(None) if dim == unit_dim else slice(0, 1) for dim in range(tensor.ndim))].to(dtype)
     shift = torch.where(torch.isfinite(shift), shift, 0.0)
     zero = torch.zeros((), dtype=dtype, device=tensor.device)
     first, second, nonzero, max_abs, non_finite = zero, zero, zero, zero, zero
@@ -233,19 +385,6 @@ def magnitudes(tensor: torch.Tensor, unit_dim: int | None = None) -> Magnitudes:
         return Magnitudes(0.0, 0.0, 0.0, 0, 0)
     found = _fast_magnitudes(tensor, unit_dim) if _is_fast(tensor) else None
     return _wide_magnitudes(tensor, unit_dim) if found is None else found
-
-
-def _fast_magnitudes(tensor: torch.Tensor, unit_dim: int | None) -> Magnitudes | None:
-    """None if a value is not finite or float32 too narrow."""
-    others, squares, peaks = _others(tensor, unit_dim), 0.0, np.zeros(1)
-    for piece in _float32_chunks(tensor, unit_dim):
-        sizes = piece.abs()
-        peaks = np.maximum(peaks, (sizes.amax(others) if others else sizes).numpy().ravel())
-        squares += sizes.mul_(sizes).sum().item()
-    largest = float(peaks.max())
-    if not (largest == 0 or SMALLEST < largest < LARGEST):
-        return None
-    return Magnitudes(float(tensor.numel()), squares, largest, len(peaks) - int(np.count_nonzero(peaks)), len(peaks))
 
 
 def _wide_magnitudes(tensor: torch.Tensor, unit_dim: int | None) -> Magnitudes:
