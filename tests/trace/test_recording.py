@@ -287,10 +287,24 @@ def test_json_of_a_loss_that_is_not_a_number_and_of_a_module_called_nan() -> Non
     assert again.layers[0].name.startswith("NaN")
 
 
+def test_a_trace_of_a_deep_model_is_small_and_its_rows_feed_a_table() -> None:
+    blocks = [layer for _ in range(250) for layer in (nn.Linear(8, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 8))]
+    trace = gs.record(nn.Sequential(*blocks, nn.Linear(8, 3)), vectors())
+    assert sum(layer.kind == "linear" for layer in trace.layers) == 501
+    text = trace.to_json()
+    assert len(text.encode()) < 1_000_000
+    assert gs.Trace.from_json(text) == trace
+    rows = trace.to_rows()
+    assert len(rows) == len(trace.layers)
+    assert all(row.keys() >= rows[0].keys() for row in rows)
+    assert {type(value) for row in rows for value in row.values()} <= {int, float, str, bool, list, type(None)}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "text must be JSON"), ("[]", "schema_version must be 1, got None"),
-     ('{"schema_version": 99}', "schema_version must be 1, got 99"), ('{"schema_version": 1}', "not a valid record")],
+     ('{"schema_version": 99}', "schema_version must be 1, got 99"), ('{"schema_version": 1}', "not a valid record"),
+     ('{"schema_version":1,"loss":1.0,"layers":{"count":2,"same":{},"columns":{"name":["a"]}}}', "different lengths")],
 )  # fmt: skip
 def test_what_is_no_trace_is_refused(text: str, message: str) -> None:
     with pytest.raises(gs.GainstageError, match=message):

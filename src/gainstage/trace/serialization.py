@@ -1,4 +1,8 @@
-"""Records to JSON and back, without loss; JSON has no NaN, so a non-finite number is written as a string."""
+"""Records to JSON and back, without loss.
+
+JSON has no NaN, so a non-finite number is written as a string. A tuple of records is written by column: each field's
+name stands once, and a field that is the same for all of them is written once.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,45 @@ def to_builtins(value: Any) -> Any:
 
 def to_json(record: Any) -> str:
     """The record as compact JSON."""
-    return json.dumps(to_builtins(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(_compact(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _compact(record: Any) -> dict[str, Any]:
+    """`to_builtins` of a record, its tuples of records by column."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        many = isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0])
+        if value is not None:
+            found[field.name] = _columns(value) if many else to_builtins(value)
+    return found
+
+
+def _columns(records: tuple[Any, ...]) -> dict[str, Any]:
+    same: dict[str, Any] = {}
+    columns: dict[str, list[Any]] = {}
+    for field in dataclasses.fields(records[0]):
+        values = [to_builtins(getattr(record, field.name)) for record in records]
+        if all(value == values[0] and type(value) is type(values[0]) for value in values):
+            if values[0] is not None:
+                same[field.name] = values[0]
+        else:
+            columns[field.name] = values
+    return {"count": len(records), "same": same, "columns": columns}
+
+
+def _rows(value: Any) -> Any:
+    """The inverse of `_columns`; anything else as it is."""
+    if not isinstance(value, dict) or value.keys() != {"count", "same", "columns"}:
+        return value
+    count, same, columns = value["count"], value["same"], value["columns"]
+    whole = isinstance(count, int) and isinstance(same, dict) and isinstance(columns, dict)
+    if not whole or any(not isinstance(column, list) or len(column) != count for column in columns.values()):
+        raise msgspec.ValidationError("columns of different lengths")
+    return [
+        {**same, **{name: column[row] for name, column in columns.items() if column[row] is not None}}
+        for row in range(count)
+    ]
 
 
 def from_json(text: str, record_type: type[Record], schema_version: int) -> Record:
@@ -55,6 +97,7 @@ def from_json(text: str, record_type: type[Record], schema_version: int) -> Reco
             "Record it anew with this version of gainstage."
         )
     try:
+        raw = {key: _rows(value) for key, value in raw.items()}
         return msgspec.convert(_with_floats(raw, record_type), record_type)
     except msgspec.ValidationError as error:
         raise InputError(f"{what}.from_json: not a valid record ({error}).") from error
