@@ -6,12 +6,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types imports bench test-oldest clean
+.PHONY: demo test check format lint types imports zoo bench test-oldest clean
 
 demo: $(VENV)/.core
 	$(BIN)/gainstage tour
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.zoo
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: format lint types imports test
@@ -28,8 +28,13 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+# Every network of the zoo recorded: what it cost, what it saw, what it changed. About half an hour.
+zoo: $(VENV)/.dev $(VENV)/.zoo
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m zoo.survey $(ZOO_ARGS)
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/record.py
+	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/orthogonal.py
 
 # The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
@@ -55,6 +60,12 @@ $(VENV)/.core: $(VENV)/.torch pyproject.toml
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing gainstage[dev]"
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Networks to record. A machine that cannot have them tests the others; on CI no more than a few may be missing.
+$(VENV)/.zoo: $(VENV)/.dev
+	@echo "installing gainstage[zoo]"
+	$(PIP) install -c constraints.txt -e '.[zoo]' || echo "the zoo's packages could not be installed"
 	@touch $@
 
 clean:

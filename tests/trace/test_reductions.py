@@ -142,3 +142,43 @@ def test_equal_rows() -> None:
     rounded = torch.ones(4, 3) * 1e-3
     rounded[2] *= 1 + 1e-7
     assert reductions.equal_rows(rounded) is True
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-30, 1e-16, 1.0, 1e16, 1e30])
+@pytest.mark.parametrize("shape", [(7, 5), (4, 6, 20, 20), (2, 3, 5000), (40, 40, 100)])
+@pytest.mark.parametrize("unit_dim", [None, 0, 1, -1])
+def test_any_magnitude_and_layout(scale: float, shape: tuple[int, ...], unit_dim: int | None) -> None:
+    torch.manual_seed(0)
+    tensor = torch.randn(shape) * scale
+    tensor.select(1, 2).zero_()
+    for laid in (
+        tensor,
+        tensor.transpose(0, 1).contiguous().transpose(0, 1),
+        tensor.movedim(1, -1).contiguous().movedim(-1, 1),
+    ):
+        found = figures(reductions.moments(laid, unit_dim))
+        wide = laid.double()
+        rms = float(wide.pow(2).mean().sqrt())
+        # Below 1e-38 float32 itself has fewer digits, and they are the tensor's own.
+        assert found.rms == pytest.approx(rms, rel=1e-5)
+        assert found.mean == pytest.approx(float(wide.mean()), rel=1e-5, abs=1e-6 * rms)
+        assert found.max_abs == pytest.approx(float(wide.abs().max()), rel=1e-6)
+        assert found.zero_fraction == pytest.approx(1 - float((wide != 0).double().mean()))
+        gradient = reductions.magnitudes(laid, unit_dim)
+        assert float(gradient.squares) == pytest.approx(float(wide.pow(2).sum()), rel=2e-5)
+        dead = 1 if unit_dim == 1 or (unit_dim == -1 and len(shape) == 2) else 0
+        assert int(gradient.dead) == dead
+        assert found.dead_fraction == pytest.approx(dead / found.units)
+
+
+@pytest.mark.slow
+def test_a_hundred_million_values_in_half_precision_far_from_zero() -> None:
+    torch.manual_seed(0)
+    tensor = torch.randn(1000, 100, 1000).mul_(0.5).add_(100).bfloat16()
+    found = figures(reductions.moments(tensor, 1))
+    chunks = [chunk.double() for chunk in tensor.split(50)]
+    mean = sum(float(chunk.sum()) for chunk in chunks) / tensor.numel()
+    var = sum(float((chunk - mean).pow(2).sum()) for chunk in chunks) / tensor.numel()
+    assert found.mean == pytest.approx(mean, rel=1e-7)
+    assert found.std == pytest.approx(var**0.5, rel=1e-5)
+    assert reductions.moments(tensor[:10], None).values_per_unit == 10 * 100 * 1000

@@ -2,8 +2,8 @@
 
 On the CPU the sums of a chunk and of its squares are taken in its own float32 and added up in float64. Units whose
 mean is far from zero are summed once more about it, so that it costs no digits; values whose squares leave
-float32's range, and non-finite ones, are seen at once and reduced again in float64. On an accelerator all of it is
-float64 and stays there, so that a recording waits only once, at its end.
+float32's range are scaled by a power of two, and non-finite ones reduced again in float64. On an accelerator all of
+it is float64 and stays there, so that a recording waits only once, at its end.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Sums:
         nonzero: Number of non-zero values in all units, if they were counted.
         max_abs: Largest magnitude.
         non_finite: Number of NaN and infinite values, which are left out of all the above.
+        scaled: Whether they were scaled on the way, because float32 was too narrow for their squares.
     """
 
     count: Part | float
@@ -57,6 +58,7 @@ class Sums:
     nonzero: Number
     max_abs: Number
     non_finite: Number = 0
+    scaled: bool = False
 
     @property
     def values_per_unit(self) -> float:
@@ -69,7 +71,7 @@ class Sums:
     @property
     def narrow(self) -> bool:
         """Whether all values are finite and their squares within float32's range."""
-        return isinstance(self.first, np.ndarray)
+        return isinstance(self.first, np.ndarray) and not self.scaled
 
 
 @dataclass
@@ -217,9 +219,9 @@ class _Swept:
 
 def _swept(
     tensor: torch.Tensor, unit_dim: int | None, *, means: bool = True, zeros: bool = False,
-    near: torch.Tensor | None = None,
+    near: torch.Tensor | None = None, scale: float = 1.0,
 ) -> _Swept | None:  # fmt: skip
-    """Sums over each unit, of the values less ``near`` and of their squares, in one pass.
+    """Sums over each unit, of ``scale`` times the values, less ``near``, and of their squares, in one pass.
 
     None if a value is not finite or float32 too narrow.
     """
@@ -228,6 +230,7 @@ def _swept(
     second: list[Array] = []
     nonzero, largest, row = 0, 0.0, 0
     for piece in blocks.pieces:
+        piece = piece if scale == 1 else piece * scale
         # numpy finds extremes and counts zeros up to four times as fast as torch does on a CPU.
         values = piece.numpy()
         low, high = float(values.min()), float(values.max())
@@ -279,8 +282,11 @@ def _fast_moments(tensor: torch.Tensor, unit_dim: int | None, *, zeros: bool) ->
     """None if a value is not finite or float32 too narrow."""
     if unit_dim is None and tensor.numel() <= SMALL:
         return _small_moments(tensor)
-    swept = _swept(tensor, unit_dim, zeros=zeros)
+    swept, scale = _swept(tensor, unit_dim, zeros=zeros), 1.0
     if swept is None:
+        scale = _fitting_scale(tensor)
+        swept = None if scale is None else _swept(tensor, unit_dim, zeros=zeros, scale=scale)
+    if swept is None or scale is None:
         return None
     count = tensor.numel() / len(swept.first)
     shift = np.zeros_like(swept.first)
@@ -289,10 +295,26 @@ def _fast_moments(tensor: torch.Tensor, unit_dim: int | None, *, zeros: bool) ->
     if swept.largest > 0 and (squared > FAR * np.maximum(swept.second - squared, 0.0)).any():
         # It is subtracted in float32: what is added back in the end is that number.
         near = torch.from_numpy(swept.first / count).float()
-        shift, about = _array(near), _swept(tensor, unit_dim, near=near)
+        shift, about = _array(near), _swept(tensor, unit_dim, near=near, scale=scale)
     if about is None:
         return None
-    return Sums(count, about.first, about.second, shift, swept.nonzero, swept.largest)
+    return Sums(
+        count, about.first / scale, about.second / scale / scale, shift / scale, swept.nonzero, swept.largest / scale,
+        scaled=scale != 1,
+    )  # fmt: skip
+
+
+def _fitting_scale(tensor: torch.Tensor) -> float | None:
+    """The power of two that brings the largest magnitude near 1; None if a value is not finite."""
+    largest = 0.0
+    for piece in _blocks(tensor, None).pieces:
+        values = piece.numpy()
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return None
+        largest = max(largest, -low, high)
+    # A power beyond 2^120 is none in float32, and one is enough for its smallest value.
+    return 2.0 ** max(-120, min(120, -math.frexp(largest)[1]))
 
 
 def _small_moments(tensor: torch.Tensor) -> Sums | None:
@@ -317,12 +339,16 @@ def _fast_magnitudes(tensor: torch.Tensor, unit_dim: int | None) -> Magnitudes |
         # A sum of squares is NaN as soon as one of the values is.
         fits = squares == squares and (largest == 0 or SMALLEST < largest < LARGEST)
         return Magnitudes(float(len(values)), squares, largest, int(largest == 0), 1) if fits else None
-    swept = _swept(tensor, None, means=False)
+    swept, scale = _swept(tensor, None, means=False), 1.0
     if swept is None:
+        scale = _fitting_scale(tensor)
+        swept = None if scale is None else _swept(tensor, None, means=False, scale=scale)
+    if swept is None or scale is None:
         return None
     units = 1 if unit_dim is None else tensor.shape[unit_dim]
     dead = _dead_units(tensor, unit_dim) if swept.largest > 0 else units
-    return Magnitudes(float(tensor.numel()), float(swept.second[0]), swept.largest, dead, units)
+    squares = float(swept.second[0]) / scale / scale
+    return Magnitudes(float(tensor.numel()), squares, swept.largest / scale, dead, units)
 
 
 def _dead_units(tensor: torch.Tensor, unit_dim: int | None) -> int:
