@@ -53,13 +53,13 @@ def to_device(batch: Any, model: nn.Module) -> Any:
     if first is None:
         return batch
     device = first.device
-    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), _plain(batch))
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), plain(batch))
 
 
 def aliased(batch: Any) -> Any:
     """The batch with tensors of its own over the same memory: a model that asks its input for a gradient, or
     hooks it, does so to these."""
-    return pytree.tree_map_only(torch.Tensor, _alias, _plain(batch))
+    return pytree.tree_map_only(torch.Tensor, _alias, plain(batch))
 
 
 def _alias(tensor: torch.Tensor) -> torch.Tensor:
@@ -67,14 +67,15 @@ def _alias(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.clone() if tensor.is_inference() else tensor.detach().requires_grad_(tensor.requires_grad)
 
 
-def _plain(batch: Any) -> Any:
+def plain(batch: Any) -> Any:
+    """The batch as a plain dict if it is another mapping."""
     # A mapping of its own class (a tokenizer's output) is a leaf to pytree: its tensors would stay behind.
     return dict(batch) if isinstance(batch, Mapping) and type(batch) is not dict else batch
 
 
 def tensors_of(value: Any) -> list[tuple[str, torch.Tensor]]:
     """Every tensor in a nested value, with its place (``[0]['mask']``)."""
-    leaves, _ = pytree.tree_flatten_with_path(_plain(value))
+    leaves, _ = pytree.tree_flatten_with_path(plain(value))
     found = [(pytree.keystr(path), leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
     if not found and hasattr(value, "__dict__"):
         found = [(f".{key}", item) for key, item in vars(value).items() if isinstance(item, torch.Tensor)]

@@ -57,14 +57,15 @@ class Drafting:
         batch_size: Of the batch, None if unknown.
         careful: Leave non-finite values out of the figures.
         backward: Whether gradients will be asked for.
+        measuring: Reduce figures.
     """
 
     def __init__(
         self, stack: ModuleStack, provenance: Provenance, matrices: frozenset[str], batch_size: int | None,
-        *, careful: bool, backward: bool,
+        *, careful: bool, backward: bool, measuring: bool,
     ) -> None:  # fmt: skip
         self.stack, self.provenance, self.matrices, self.batch_size = stack, provenance, matrices, batch_size
-        self.careful, self.backward = careful, backward
+        self.careful, self.backward, self.measuring = careful, backward, measuring
         self.drafts: list[Draft] = []
         self.capped: set[str] = set()
         self.without_grad = False
@@ -125,7 +126,7 @@ class Drafting:
             draft.attributes, draft.computed = geometry.attributes, not geometry.plain
             if part is not None:
                 draft.part = (part.start, part.length)
-            if part is not None or not geometry.plain:
+            if self.measuring and (part is not None or not geometry.plain):
                 draft.weight_sums = reductions.moments(geometry.weight if part is None else part.weight, zeros=False)
             if geometry.bias is not None:
                 bias = geometry.bias if part is None or part.bias is None else part.bias
@@ -158,13 +159,13 @@ class Drafting:
             if count == signal.numel():
                 draft.input_from = before.position
                 return
-        if signal.is_floating_point() or signal.is_complex():
+        if self.measuring and (signal.is_floating_point() or signal.is_complex()):
             draft.input_magnitudes = reductions.magnitudes(signal)
 
     def _measure_bias(self, draft: Draft, bias: torch.Tensor, origin: Origin, *, whole: bool = True) -> None:
         """A bias that is a parameter itself has its figures from the parameter's record."""
         draft.bias = origin.parameters[0]
-        if not origin.plain or not whole:
+        if self.measuring and (not origin.plain or not whole):
             draft.bias, draft.bias_magnitudes = "", reductions.magnitudes(bias)
 
     def _observe_norm(self, call: Call, output: torch.Tensor) -> Origin | None:
@@ -181,7 +182,7 @@ class Drafting:
         draft.parameters = parameters
         draft.norm = norms.facts(call.spec.name, named, self.stack.module, self.batch_size)
         draft.op = f"{draft.norm['type']}_norm"
-        if call.before is not None:
+        if call.before is not None and self.measuring:
             draft.running = (self._channel_sums(named["input"], source), call.before)
         return self._measured(draft, output)
 
@@ -324,8 +325,9 @@ class Drafting:
             return None
         others = (other for _, origin in used for other in origin.parameters)
         draft.parameters = tuple(dict.fromkeys((name, *others)))
-        if not used[0][1].plain:
-            draft.computed, draft.weight_sums = True, reductions.moments(used[0][0], zeros=False)
+        draft.computed = not used[0][1].plain
+        if draft.computed and self.measuring:
+            draft.weight_sums = reductions.moments(used[0][0], zeros=False)
         return self._measured(draft, output)
 
     def _is_matrix(self, origin: Origin) -> bool:
@@ -369,6 +371,8 @@ class Drafting:
         return draft
 
     def _measured(self, draft: Draft, output: torch.Tensor) -> Origin:
+        if not self.measuring:
+            return Origin(data=True, layers=(draft.position,))
         draft.measure(output, self.batch_size)
         self._awaiting = [(tensor, other) for tensor, other in self._awaiting if other is not draft]
         self._awaiting.append((output, draft))

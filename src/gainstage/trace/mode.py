@@ -32,16 +32,19 @@ class RecordingMode(TorchDispatchMode):
         batch_size: Of the batch, None if unknown.
         careful: Leave non-finite values out of the figures, and find the operation that produced the first.
         backward: Whether gradients will be asked for.
+        measuring: Reduce figures; else only what ran is noted.
     """
 
     def __init__(
         self, stack: ModuleStack, provenance: Provenance, guard: WriteGuard, batch_size: int | None,
-        *, careful: bool, backward: bool,
+        *, careful: bool, backward: bool, measuring: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.stack, self.provenance, self.guard, self.careful = stack, provenance, guard, careful
         matrices = provenance.matrices
-        self.drafting = Drafting(stack, provenance, matrices, batch_size, careful=careful, backward=backward)
+        self.drafting = Drafting(
+            stack, provenance, matrices, batch_size, careful=careful, backward=backward, measuring=measuring
+        )
         self.drafts = self.drafting.drafts
         self.loss_ops: list[str] = []
         self.loss_origin: Origin | None = None

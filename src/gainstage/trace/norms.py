@@ -45,7 +45,9 @@ def facts(op: str, named: Call, module: nn.Module | None, batch_size: int | None
         kind = "instance"
     statistics = uses_batch_statistics(named)
     tracked = getattr(module, "num_batches_tracked", None) if kind == "batch" else None
-    updates = int(tracked) if isinstance(tracked, torch.Tensor) and tracked.numel() == 1 else None
+    updates = None
+    if isinstance(tracked, torch.Tensor) and tracked.numel() == 1 and not tracked.is_meta:
+        updates = int(tracked)
     if updates is not None and statistics and getattr(module, "training", False):
         updates -= 1  # this very call has counted itself
     return {

@@ -60,13 +60,19 @@ def _whole_storage(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def preserved(modules: Sequence[nn.Module]) -> Generator[None]:
-    """Restores modes, flags, buffers, hooks and attributes of every module on leaving, also after an exception."""
+def preserved(modules: Sequence[nn.Module], *, buffers: bool = True) -> Generator[None]:
+    """Restores modes, flags, buffers, hooks and attributes of every module on leaving, also after an exception.
+
+    Args:
+        modules: All of the model's.
+        buffers: Put clones of the buffers in their place meanwhile; not needed if they are not written to.
+    """
     attributes = [(module, _snapshot(vars(module))) for module in modules]
     parameters = [p for module in modules for p in (vars(module).get("_parameters") or {}).values() if p is not None]
     flags = [(parameter, parameter.requires_grad) for parameter in parameters]
     try:
-        _swap_buffers(modules)
+        if buffers:
+            _swap_buffers(modules)
         yield
     finally:
         for module, snapshot in attributes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,15 +13,11 @@ from torch import nn
 from gainstage.errors import GainstageError, SubjectError
 from gainstage.seeding import preserved_rng
 from gainstage.trace import call
-from gainstage.trace.alone import stand_alone
 from gainstage.trace.drafting import MAX_CALLS
-from gainstage.trace.eager import eager
 from gainstage.trace.grams import gram_figures
 from gainstage.trace.lazy_layers import built
 from gainstage.trace.mode import RecordingMode
-from gainstage.trace.names import ModuleStack
-from gainstage.trace.preserve import WriteGuard, accumulated_gradients, has_reentrant_checkpoint, preserved
-from gainstage.trace.provenance import Provenance
+from gainstage.trace.preserve import accumulated_gradients, has_reentrant_checkpoint
 from gainstage.trace.records import (
     LayerRecord,
     LossRecord,
@@ -31,6 +27,7 @@ from gainstage.trace.records import (
     TensorRecord,
     Trace,
 )
+from gainstage.trace.scene import scene
 from gainstage.trace.subject import Subject, as_subject
 from gainstage.trace.tensors import parameter_records, tensor_record
 
@@ -95,41 +92,10 @@ class _Run:
 
 
 def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) -> Trace:
-    model = subject.model
-    modules = dict(model.named_modules())
-    named = _distinct(modules, "_parameters")
-    with torch.inference_mode(False):
-        batch = call.aliased(call.to_device(batch, model))
-    held = [tensor for _, tensor in call.tensors_of(batch)]
-    guard = WriteGuard([*named.values(), *held])
-    batch_size = next((tensor.shape[0] for tensor in held if tensor.ndim), None)
-    stack = ModuleStack(modules)
-    with ExitStack() as scope:
-        scope.callback(guard.restore)
-        scope.enter_context(torch.inference_mode(False))
-        scope.enter_context(preserved_rng())
-        scope.enter_context(preserved(list(modules.values())))
-        notes = stand_alone(modules, named)
-        scope.enter_context(torch.enable_grad() if backward else torch.no_grad())
-        scope.enter_context(eager())
-        scope.enter_context(stack.following())
-        provenance = Provenance(named, held, _distinct(modules, "_buffers").values())
-        mode = RecordingMode(stack, provenance, guard, batch_size, careful=careful, backward=backward)
-        run = _run(subject, batch, mode, named, backward=backward)
-        return replace(trace := _assembled(subject, batch, run, batch_size, backward=backward),
-                       skipped=(*trace.skipped, *notes))  # fmt: skip
-
-
-def _distinct(modules: Mapping[str, nn.Module], kind: str) -> dict[str, Any]:
-    """Parameters or buffers by the first of their paths, as `named_parameters` has them, without another walk."""
-    found: dict[str, Any] = {}
-    seen = set[int]()
-    for path, module in modules.items():
-        for name, tensor in (vars(module).get(kind) or {}).items():
-            if tensor is not None and id(tensor) not in seen:
-                seen.add(id(tensor))
-                found[f"{path}.{name}" if path else name] = tensor
-    return found
+    with scene(subject, batch, careful=careful, backward=backward) as stage:
+        run = _run(subject, stage.batch, stage.mode, stage.parameters, backward=backward)
+        trace = _assembled(subject, stage.batch, run, stage.batch_size, backward=backward)
+        return replace(trace, skipped=(*trace.skipped, *stage.notes))
 
 
 def _run(
@@ -149,13 +115,13 @@ def _run(
 def _forward(subject: Subject, batch: Any, mode: RecordingMode) -> tuple[Any, Any, str, bool]:
     """Outputs, loss, the loss's name, and whether gainstage chose it."""
     model = subject.model
-    with _explained("the model must accept the batch", mode):
+    with explained("the model must accept the batch", mode):
         if subject.forward is not None:
             return None, subject.forward(model, batch), "forward", False
         unpacked = call.unpack(batch)
         outputs = model(*unpacked.args, **unpacked.kwargs)
     name, chosen, compute = call.choose_loss(subject, outputs, unpacked.targets)
-    with _explained("the loss must accept the model's output and the targets", mode):
+    with explained("the loss must accept the model's output and the targets", mode):
         return outputs, compute(), name, chosen
 
 
@@ -166,7 +132,7 @@ def _gradients(
     if not loss.requires_grad or not named:
         return {}
     mode.accumulated = mode.drafting.without_grad and has_reentrant_checkpoint(loss)
-    with _explained("the loss must be differentiable", mode):
+    with explained("the loss must be differentiable", mode):
         if mode.accumulated:
             return accumulated_gradients(loss, named)
         # It leaves .grad alone and runs no optimizer or all-reduce that hangs on its accumulation.
@@ -175,7 +141,7 @@ def _gradients(
 
 
 @contextmanager
-def _explained(constraint: str, mode: RecordingMode) -> Generator[None]:
+def explained(constraint: str, mode: RecordingMode) -> Generator[None]:
     """Turns an exception of the user's model or loss into one line that says where it happened."""
     try:
         yield
@@ -212,7 +178,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
     inputs, targets = _batch_records(subject, batch)
     outputs = tuple(tensor_record("outputs" + place, tensor) for place, tensor in call.tensors_of(run.outputs))
     origin = mode.loss_origin
-    layers = _layers(mode, batch_size, {parameter.name: parameter for parameter in parameters})
+    layers = shown_layers(mode, batch_size, {parameter.name: parameter for parameter in parameters})
     return Trace(
         layers=layers, loss=run.loss, name=subject.name, training=model.training, backward=backward,
         parameters=parameters, inputs=inputs, targets=targets, outputs=outputs,
@@ -234,9 +200,10 @@ def _skipped(mode: RecordingMode) -> Iterator[str]:
         yield "gradients of the outputs inside a re-entrant checkpoint are not recorded; use_reentrant=False shows them"
 
 
-def _layers(
+def shown_layers(
     mode: RecordingMode, batch_size: int | None, parameters: dict[str, ParameterRecord]
 ) -> tuple[LayerRecord, ...]:
+    """The records of what the mode saw; a weight or bias that is a plain parameter has its figures from there."""
     rms_of: dict[int, float | None] = {}
     layers: list[LayerRecord] = []
     for draft, gram in zip(mode.drafts, gram_figures([draft.gram for draft in mode.drafts]), strict=True):

@@ -25,6 +25,16 @@ def parameter_records(
     )
 
 
+def outlined_parameter(name: str, parameter: nn.Parameter, *, used: bool) -> ParameterRecord:
+    """The record of a parameter with figures only if it is small: a slope has to be known, a matrix is drawn anew."""
+    if parameter.numel() <= reductions.SMALL and not parameter.is_meta:
+        return _parameter_record(name, parameter.detach(), None, requires_grad=parameter.requires_grad, used=used)
+    return ParameterRecord(
+        name=name, shape=tuple(parameter.shape), dtype=str(parameter.dtype)[6:], requires_grad=parameter.requires_grad,
+        used=used, mean=0.0, std=0.0, rms=0.0, max_abs=0.0,
+    )  # fmt: skip
+
+
 def _parameter_record(
     name: str, value: torch.Tensor, gradient: torch.Tensor | None, *, requires_grad: bool, used: bool
 ) -> ParameterRecord:
