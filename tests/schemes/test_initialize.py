@@ -12,6 +12,7 @@ from models import MODELS, Residual, images, vectors
 from torch import nn
 
 import gainstage as gs
+from drawing import drawn
 from gainstage.errors import InitializationError, SubjectError, UnknownNameError
 
 
@@ -39,7 +40,7 @@ class Functions(nn.Module):
     ],
 )
 def test_scheme_by_what_follows_through_a_norm(function, follows: str, scheme: str, variance: float) -> None:
-    row = gs.initialize(Functions(function), torch.randn(16, 8)).rows[0]
+    row = drawn(Functions(function), torch.randn(16, 8)).rows[0]
 
     assert (row.layer, row.follows, row.scheme) == ("first", follows, scheme)
     assert row.target == pytest.approx(math.sqrt(variance), rel=1e-5)
@@ -112,8 +113,8 @@ def test_draws_do_not_depend_on_the_order_of_registration() -> None:
             return self.b(F.relu(self.a(x)))
 
     one, other = Swapped("a", "b"), Swapped("b", "a")
-    gs.initialize(one, vectors()[0], seed=5)
-    gs.initialize(other, vectors()[0], seed=5)
+    drawn(one, vectors()[0], seed=5)
+    drawn(other, vectors()[0], seed=5)
     assert torch.equal(one.a.weight, other.a.weight)
 
 
@@ -217,7 +218,7 @@ def test_a_layer_that_the_second_pass_does_not_reach_has_no_figure() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.one(x) if bool((self.gate(x) == 1).all()) else self.other(x)
 
-    rows = {row.layer: row for row in gs.initialize(Routed(), vectors()).rows}
+    rows = {row.layer: row for row in drawn(Routed(), vectors()).rows}
     assert rows["one"].rms_after is None
     assert rows["one"].after == pytest.approx(rows["one"].target, rel=0.8)
 
@@ -226,8 +227,8 @@ def test_gradients_stay_and_the_same_seed_repeats_in_any_dtype() -> None:
     model, double = nn.Linear(8, 3), nn.Linear(8, 3).double()
     model(vectors()[0]).sum().backward()
     gradient = model.weight.grad
-    gs.initialize(model, vectors(), seed=7)
-    gs.initialize(double, vectors()[0].double(), seed=7)
+    drawn(model, vectors(), seed=7)
+    drawn(double, vectors()[0].double(), seed=7)
     assert model.weight.grad is gradient
     assert torch.equal(model.weight.double(), double.weight)
     assert not model.bias.any()

@@ -106,6 +106,24 @@ def test_a_cell_that_runs_for_ever_is_capped_and_said() -> None:
     trace = gs.record(Long(), vectors())
     assert sum(layer.module == "inner" for layer in trace.layers) == 16
     assert any("inner: only its first 16 calls" in line for line in trace.skipped)
+    assert any(":tanh: only its first 16 calls" in line for line in trace.skipped)
+
+
+def test_a_deep_network_in_one_function_is_recorded_whole() -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(40))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for layer in self.layers:
+                x = x + torch.relu(layer(x))
+            return x
+
+    trace = gs.record(Deep(), vectors()[0])
+    assert [layer.op for layer in trace.layers] == ["linear", "relu", "add"] * 40
+    assert len(trace.residuals) == 40
+    assert not trace.skipped
 
 
 def test_parametrized_weights_are_named_after_their_owner_with_the_effective_weight() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,13 +11,15 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from gainstage.errors import GainstageError, InitializationError
-from gainstage.schemes.catalogue import AUTO, scheme
+from gainstage.schemes.catalogue import DRIVEN, scheme
 from gainstage.schemes.planner import Plan, plan
 from gainstage.schemes.reasons import reason
 from gainstage.schemes.report import InitReport, Row
 from gainstage.schemes.samples import sample_inputs
 from gainstage.seeding import generator
 from gainstage.trace import Trace, record
+from gainstage.trace.outline import outline
+from gainstage.trace.scaling import scale
 from gainstage.trace.subject import BatchSeries, Subject
 
 __all__ = ["InitReport", "Row", "initialize", "initialize_subject"]
@@ -27,11 +29,15 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
     """Draws the weights of every linear and convolutional layer anew, for the activation that follows it, in place.
 
     He's scheme with the computed gain before ReLU and its kin, Var W = gain²/fan_in; Glorot's before tanh, sigmoid
-    and other saturating activations, Var W = 2/(fan_in + fan_out); LeCun's where nothing follows, Var W = 1/fan_in.
-    Biases of these layers become zero, unless the scheme draws them. What follows is read off a traced pass, so
-    functional activations and in-place ones are seen. A parameter's draw depends on the seed and on its own path
-    alone, not on device or order of registration; it is drawn in float32 and cast. Buffers, modes, gradients and
-    generators stay as they are.
+    and other saturating activations, Var W = 2/(fan_in + fan_out); LeCun's where nothing follows, Var W = 1/fan_in;
+    the last layer of a residual branch 1/√L times that in a stream of L sums. With a batch each weight is then
+    scaled, in one pass in the order of execution, so that its layer's output has rms 1 (1/√L) on the batch; less
+    before a saturating activation in a deep network, where gradients would grow at 1.
+
+    Biases of these layers become zero. What follows is read off an outline of the forward pass, so functional
+    activations and in-place ones are seen. A parameter's draw depends on the seed and on its own path alone, not on
+    device or order of registration; it is drawn in float32 and cast. Buffers, modes, gradients and generators stay
+    as they are.
 
     Args:
         model: Any module; changed in place, or not at all if this raises.
@@ -51,8 +57,8 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
         SubjectError: if the batch does not fit the model.
 
     Validity:
-        The variances are those of wide layers with independent weights. Layers that end a residual branch are
-        drawn like read-outs; the depth of the sum is not accounted for.
+        The variances are those of wide layers with independent weights. A level set on one batch holds for others
+        as far as they are alike; a layer used several times has the level at its first use.
 
     Example:
         >>> import torch, gainstage as gs
@@ -69,27 +75,63 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
     if next(model.parameters(), None) is None:
         return InitReport((), (), ())
     subject = subject.replace(batches=_made_batch(subject) if batch is None else _one_batch(batch))
-    return initialize_subject(subject, scheme=scheme, seed=seed)
+    return initialize_subject(subject, scheme=scheme, seed=seed, driven=batch is not None)
 
 
-def initialize_subject(subject: Subject, *, scheme: str = "auto", seed: int = 0) -> InitReport:
-    """`initialize` for a subject's model, on its first batch, by its own forward."""
+def initialize_subject(subject: Subject, *, scheme: str = "auto", seed: int = 0, driven: bool = False) -> InitReport:
+    """`initialize` for a subject's model, on its first batch, by its own forward.
+
+    Args:
+        subject: Whose model is initialized.
+        scheme, seed: As in `initialize`.
+        driven: Scale by the levels that the batch shows, where the scheme leaves them to it.
+    """
     _require_known(scheme)
     parameters = dict(subject.model.named_parameters())
     _require_built(parameters)
-    before = _recorded(subject)
-    plans = plan(before, scheme)
+    driven = driven and scheme in DRIVEN
+    before = outline(subject)
+    plans = plan(before, DRIVEN.get(scheme, scheme))
     draws = {entry.weight: _drawn(entry, seed) for entry in plans}
     for entry in plans:
         if entry.bias is not None and entry.bias not in draws and parameters[entry.bias].requires_grad:
             draws[entry.bias] = _drawn_bias(entry, entry.bias, parameters[entry.bias], seed)
-    with _all_or_nothing(parameters, draws):
-        after = _recorded(subject)
+    rows = _scaled_rows if driven else _drawn_rows
     return InitReport(
         tuple(name for name in parameters if name in draws),
         tuple((name, reason(name, before)) for name in parameters if name not in draws),
-        tuple(_row(entry, before, after) for entry in plans),
+        rows(subject, plans, parameters, draws),
     )
+
+
+def _scaled_rows(
+    subject: Subject, plans: Sequence[Plan], parameters: Mapping[str, nn.Parameter], draws: Mapping[str, torch.Tensor]
+) -> tuple[Row, ...]:
+    """Sets the parameters, scales them in one pass, and reports the level of each layer."""
+    with _all_or_nothing(parameters, draws):
+        reached = scale(subject, {entry.weight: entry.level for entry in plans})
+    rows: list[Row] = []
+    for entry in plans:
+        met = next((r for name, r in reached.items() if name.partition("[")[0] == entry.weight), None)
+        note = "not reached as it was outlined: as drawn" if met is None else met.note
+        row = Row(
+            layer=entry.layer, follows=entry.follows, scheme=entry.scheme.name, fan_in=entry.fan_in,
+            fan_out=entry.fan_out, target=entry.level, before=None if met is None else met.before,
+            after=None if met is None else met.after, quantity="rms",
+            note="; ".join(text for text in (entry.note, note) if text),
+        )  # fmt: skip
+        rows.append(row)
+    return tuple(rows)
+
+
+def _drawn_rows(
+    subject: Subject, plans: Sequence[Plan], parameters: Mapping[str, nn.Parameter], draws: Mapping[str, torch.Tensor]
+) -> tuple[Row, ...]:
+    """Sets the parameters, and reports the standard deviation of each weight and the level that it gives."""
+    before = _recorded(subject)
+    with _all_or_nothing(parameters, draws):
+        after = _recorded(subject)
+    return tuple(_row(entry, before, after) for entry in plans)
 
 
 @contextmanager
@@ -133,7 +175,7 @@ def _one_batch(batch: Any) -> Any:
 
 
 def _require_known(name: str) -> None:
-    if name not in AUTO:
+    if name not in DRIVEN:
         scheme(name)
 
 
@@ -147,7 +189,8 @@ def _require_built(parameters: Mapping[str, nn.Parameter]) -> None:
 
 
 def _drawn(entry: Plan, seed: int) -> torch.Tensor:
-    return entry.scheme.draw(entry.site, generator(seed, entry.weight))
+    drawn = entry.scheme.draw(entry.site, generator(seed, entry.weight))
+    return drawn if entry.scale == 1 else drawn.mul_(entry.scale)
 
 
 def _drawn_bias(entry: Plan, name: str, parameter: nn.Parameter, seed: int) -> torch.Tensor:

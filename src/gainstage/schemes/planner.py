@@ -9,6 +9,7 @@ from gainstage.errors import InputError
 from gainstage.schemes.base import SCHEMES, LayerScheme, Site
 from gainstage.schemes.catalogue import AUTO, scheme
 from gainstage.schemes.reasons import parameter_of, readers_of, refusal
+from gainstage.schemes.targets import branch_scales, saturating_level
 from gainstage.theory import Activation
 from gainstage.trace.records import LayerRecord, Trace
 
@@ -29,6 +30,8 @@ class Plan:
         fan_in, fan_out: Of one output unit.
         variance: Var W; for weights that are not centred and independent the mean square of an entry.
         site: What the scheme is told of the weight.
+        scale: What the draw is multiplied with: less than 1 at the end of a residual branch.
+        level: rms that its output is to have where a batch sets it.
         note: What else decided, one line, or "".
     """
 
@@ -42,12 +45,15 @@ class Plan:
     fan_out: float
     variance: float
     site: Site
+    scale: float = 1.0
+    level: float = 1.0
     note: str = ""
 
 
 def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
     """A plan for every linear or convolutional weight of the trace that is to be drawn, in order of execution.
 
+    Where ``auto`` decides, the last layer of a residual branch is scaled by 1/√L in a stream of L sums.
     ReLU and its kin get He's scheme with their computed gain, saturating activations Glorot's, a layer with
     nothing behind it LeCun's. A weight that is used at several places is planned for the first. What `refusal`
     has a reason against has no plan. A scheme that cannot draw a weight (``delta_orthogonal`` an even kernel) is
@@ -75,12 +81,24 @@ def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
     fixed = None if name in AUTO else scheme(name)
     distribution = AUTO.get(name, "normal")
     plans: dict[str, Plan] = {}
+    scales = branch_scales(trace) if fixed is None else {}
     for position, layer in enumerate(trace.layers):
         if layer.kind not in MAPS or not layer.parameters or layer.parameters[0] in plans:
             continue
         if refusal(layer, trace) is None:
-            plans[layer.parameters[0]] = _plan(trace, position, fixed, distribution)
-    return tuple(plans.values())
+            plans[layer.parameters[0]] = _plan(trace, position, fixed, distribution, scales.get(position, 1.0))
+    return tuple(plans.values()) if fixed is not None else _levelled(tuple(plans.values()))
+
+
+def _levelled(plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+    """The plans with the levels that saturating activations are to be fed, by how many of them there are."""
+    saturating = [entry.weight for entry in plans if _family(entry.site.activation) == "glorot"]
+    return tuple(
+        replace(entry, level=entry.level * saturating_level(entry.site.activation, len(saturating)))
+        if entry.site.activation is not None and entry.weight in saturating
+        else entry
+        for entry in plans
+    )
 
 
 def follower(trace: Trace, position: int) -> LayerRecord | None:
@@ -108,7 +126,7 @@ def follower(trace: Trace, position: int) -> LayerRecord | None:
     return None
 
 
-def _plan(trace: Trace, position: int, fixed: LayerScheme | None, distribution: str) -> Plan:
+def _plan(trace: Trace, position: int, fixed: LayerScheme | None, distribution: str, scale: float) -> Plan:
     layer, behind = trace.layers[position], follower(trace, position)
     act = None if behind is None else _known(behind, trace)
     bias = layer.parameters[1] if len(layer.parameters) == 2 and layer.bias_rms is not None else None
@@ -117,9 +135,11 @@ def _plan(trace: Trace, position: int, fixed: LayerScheme | None, distribution: 
     if act is not None and chosen.gain is not None:
         site = replace(site, gain=chosen.gain(act))
     notes = [*_notes(trace, layer, behind, act), *replaced]
+    if scale != 1:
+        notes.append(f"ends a residual branch: scaled by 1/√{round(scale**-2)}, the number of sums in its stream")
     return Plan(
         layer.name, layer.parameters[0], bias, "none" if behind is None else behind.op, chosen, site.gain,
-        site.fan_in, site.fan_out, chosen.variance(site), site, "; ".join(notes),
+        site.fan_in, site.fan_out, chosen.variance(site) * scale**2, site, scale, scale, "; ".join(notes),
     )  # fmt: skip
 
 

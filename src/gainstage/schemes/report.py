@@ -16,9 +16,12 @@ class Row:
         follows: The activation behind it, ``none`` without.
         scheme: The scheme's name.
         fan_in, fan_out: Of one output unit, per group and per packed projection.
-        target: Standard deviation asked for; of weights that are not centred the root mean square.
-        before, after: Standard deviation of the weights.
-        rms_before, rms_after: rms of the layer's output on the batch, at the old weights and at the new ones.
+        target: What was asked for: of the weights' standard deviation (their root mean square if they are not
+            centred), or of the rms of the layer's output where a batch sets it.
+        before, after: The same quantity, as it was and as it is; the rms as drawn and as scaled. None if the layer
+            was not reached.
+        quantity: ``std`` or ``rms``: which of both these three are.
+        rms_before, rms_after: rms of the layer's output, at the old weights and at the new ones, if ``std``.
         note: What else decided, one line, or "".
     """
 
@@ -28,10 +31,11 @@ class Row:
     fan_in: float
     fan_out: float
     target: float
-    before: float
-    after: float
-    rms_before: float | None
-    rms_after: float | None
+    before: float | None
+    after: float | None
+    rms_before: float | None = None
+    rms_after: float | None = None
+    quantity: str = "std"
     note: str = ""
 
 
@@ -68,14 +72,17 @@ class InitReport:
 def _table(rows: tuple[Row, ...]) -> list[str]:
     width = max([5, *(len(_named(row)) for row in rows)])
     scheme = max([15, *(len(row.scheme) for row in rows)])
-    head = f"{'layer':<{width}}  {'followed by':<12} {'scheme':<{scheme}} {'std before':>10} {'after':>9} "
-    lines = [head + f"{'rms before':>11} {'after':>9}"]
+    scaled = any(row.quantity == "rms" for row in rows)
+    head = f"{'layer':<{width}}  {'followed by':<12} {'scheme':<{scheme}} "
+    head += f"{'rms drawn':>10} {'scaled':>9} {'asked for':>11}" if scaled else f"{'std before':>10} {'after':>9} "
+    lines = [head if scaled else head + f"{'rms before':>11} {'after':>9}"]
     for row in rows:
-        rms = ["-" if value is None else f"{value:.3g}" for value in (row.rms_before, row.rms_after)]
-        lines.append(
-            f"{_named(row):<{width}}  {row.follows:<12} {row.scheme:<{scheme}} {row.before:>10.3g} {row.after:>9.3g} "
-            f"{rms[0]:>11} {rms[1]:>9}"
+        figures = (
+            (row.before, row.after, row.target) if scaled else (row.before, row.after, row.rms_before, row.rms_after)
         )
+        shown = ["-" if value is None else f"{value:.3g}" for value in figures]
+        cells = [f"{cell:>{size}}" for cell, size in zip(shown, (10, 9, 11, 9), strict=False)]
+        lines.append(f"{_named(row):<{width}}  {row.follows:<12} {row.scheme:<{scheme}} {' '.join(cells)}")
     return lines
 
 

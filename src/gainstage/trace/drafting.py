@@ -21,6 +21,8 @@ from gainstage.trace.reductions import Sums
 
 # A cell called for every pixel of a sequence would fill the trace; its later calls pass through unrecorded.
 MAX_CALLS = 16
+# A deep network written as one function has many activations and sums of one name; a loop over values has more.
+MOST_CALLS = 4096
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class Drafting:
         self.careful, self.backward, self.measuring = careful, backward, measuring
         self.drafts: list[Draft] = []
         self.capped: set[str] = set()
+        self._worn: set[str] = set()
         self.without_grad = False
         self._awaiting: list[tuple[torch.Tensor, Draft]] = []
         self._observers = {
@@ -75,6 +78,10 @@ class Drafting:
             "activation": self._observe_activation, "attention": self._observe_activation,
             "add": self._observe_sum, "mul": self._observe_product, "view": self._observe_reshape,
         }  # fmt: skip
+
+    def recorded_calls(self, name: str) -> int:
+        """How many calls under this name have a record."""
+        return sum(draft.name.partition("#")[0] == name for draft in self.drafts)
 
     def hook_awaiting(self) -> None:
         """Sets the gradient hooks of the outputs that have their history by now."""
@@ -360,8 +367,11 @@ class Drafting:
         unit_dim: int | None, source: Origin,
     ) -> Draft | None:  # fmt: skip
         unique, count = self.stack.unique(name)
-        if count > MAX_CALLS:
+        reused = spec.role == "map" or module in self._worn
+        if count > (MAX_CALLS if reused else MOST_CALLS):
             self.capped.add(name)
+            # What runs around a cell that is called for ever does so as well: its own operations, or its parent's.
+            self._worn.update((module, module.rpartition(".")[0], self.stack.path))
             return None
         draft = Draft(
             name=unique, kind=kind, op=op, module=module, spec=spec, shape=tuple(shape), unit_dim=unit_dim,

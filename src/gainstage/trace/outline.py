@@ -47,7 +47,7 @@ def _outlined(subject: Subject, batch: Any, *, meta: bool) -> Trace:
     # With gradients enabled: a model may differentiate something on its way.
     with scene(subject, batch, backward=True, measuring=False, meta=meta) as stage:
         with stage.mode, explained("the model must accept the batch", stage.mode):
-            _run(subject, stage)
+            run_forward(subject, stage)
         used = stage.mode.used
         parameters: tuple[ParameterRecord, ...] = tuple(
             outlined_parameter(name, parameter, used=name in used) for name, parameter in originals.items()
@@ -59,7 +59,8 @@ def _outlined(subject: Subject, batch: Any, *, meta: bool) -> Trace:
     )  # fmt: skip
 
 
-def _run(subject: Subject, stage: Scene) -> None:
+def run_forward(subject: Subject, stage: Scene) -> None:
+    """The forward pass of the subject's own kind, for what it does on the way."""
     if subject.forward is not None:
         subject.forward(subject.model, stage.batch)
         return

@@ -13,7 +13,6 @@ from torch import nn
 from gainstage.errors import GainstageError, SubjectError
 from gainstage.seeding import preserved_rng
 from gainstage.trace import call
-from gainstage.trace.drafting import MAX_CALLS
 from gainstage.trace.grams import gram_figures
 from gainstage.trace.lazy_layers import built
 from gainstage.trace.mode import RecordingMode
@@ -195,7 +194,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
 
 def _skipped(mode: RecordingMode) -> Iterator[str]:
     for name in sorted(mode.drafting.capped):
-        yield f"{name}: only its first {MAX_CALLS} calls are recorded"
+        yield f"{name}: only its first {mode.drafting.recorded_calls(name)} calls are recorded"
     if mode.accumulated:
         yield "gradients of the outputs inside a re-entrant checkpoint are not recorded; use_reentrant=False shows them"
 

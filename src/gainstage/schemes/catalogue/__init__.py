@@ -16,6 +16,9 @@ AUTO = {
     "auto_truncated_normal": "truncated_normal",
 }  # fmt: skip
 
+# What draws the weights whose levels a batch sets then; another scheme is left as it is drawn.
+DRIVEN = {**{name: name for name in AUTO}, "lsuv": "orthogonal"}
+
 FAMILIES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 for _family in FAMILIES:
     importlib.import_module(f"{__name__}.{_family}")
@@ -28,7 +31,7 @@ def scheme_names() -> tuple[str, ...]:
         >>> scheme_names()[:3]
         ('auto', 'auto_normal', 'auto_uniform')
     """
-    return (*AUTO, *SCHEMES)
+    return (*DRIVEN, *SCHEMES)
 
 
 def scheme(name: str) -> LayerScheme:
