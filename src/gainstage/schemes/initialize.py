@@ -90,7 +90,7 @@ def initialize_subject(subject: Subject, *, scheme: str = "auto", seed: int = 0,
     parameters = dict(subject.model.named_parameters())
     _require_built(parameters)
     driven = driven and scheme in DRIVEN
-    before = outline(subject)
+    before = outline(subject, meta=not driven)
     plans = plan(before, DRIVEN.get(scheme, scheme))
     draws = {entry.weight: _drawn(entry, seed) for entry in plans}
     for entry in plans:

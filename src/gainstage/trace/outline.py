@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from gainstage.errors import SubjectError
 from gainstage.seeding import preserved_rng
 from gainstage.trace import call
 from gainstage.trace.lazy_layers import built
@@ -15,7 +16,7 @@ from gainstage.trace.subject import Subject
 from gainstage.trace.tensors import outlined_parameter
 
 
-def outline(subject: Subject, *, compute: bool = True) -> Trace:
+def outline(subject: Subject, *, meta: bool = True) -> Trace:
     """The layers of one forward pass on the first batch, without figures; the model is left as it was.
 
     The pass runs on the meta device, where nothing is computed and nothing is allocated. A model that looks at its
@@ -23,7 +24,7 @@ def outline(subject: Subject, *, compute: bool = True) -> Trace:
 
     Args:
         subject: Its targets and loss are not read, unless it has a ``forward`` of its own.
-        compute: Whether the model may be run as it is where the meta device will not do.
+        meta: Try the meta device first. A small network on a small batch is sooner run than followed there.
 
     Returns:
         A trace whose figures are None, or 0 for parameters; its loss is NaN.
@@ -34,18 +35,21 @@ def outline(subject: Subject, *, compute: bool = True) -> Trace:
     with preserved_rng():
         batch = subject.batches.first()
         subject = built(subject, batch)
-    on_meta = next((parameter.is_meta for parameter in subject.model.parameters()), False)
-    if not on_meta and compute:
+    if next((parameter.is_meta for parameter in subject.model.parameters()), False):
+        return _outlined(subject, batch, meta=True, gradients=True)
+    if meta:
         with suppress(Exception):
-            return _outlined(subject, batch, meta=True)
-        return _outlined(subject, batch, meta=False)
-    return _outlined(subject, batch, meta=True)
+            return _outlined(subject, batch, meta=True, gradients=True)
+    try:
+        return _outlined(subject, batch, meta=False, gradients=False)
+    except SubjectError:
+        # A model that differentiates something on its way needs gradients, and the memory that they take.
+        return _outlined(subject, batch, meta=False, gradients=True)
 
 
-def _outlined(subject: Subject, batch: Any, *, meta: bool) -> Trace:
+def _outlined(subject: Subject, batch: Any, *, meta: bool, gradients: bool) -> Trace:
     originals = dict(subject.model.named_parameters())
-    # With gradients enabled: a model may differentiate something on its way.
-    with scene(subject, batch, backward=True, measuring=False, meta=meta) as stage:
+    with scene(subject, batch, backward=gradients, measuring=False, meta=meta) as stage:
         with stage.mode, explained("the model must accept the batch", stage.mode):
             run_forward(subject, stage)
         used = stage.mode.used
