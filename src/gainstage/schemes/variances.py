@@ -57,7 +57,7 @@ def draw(
     if variance == 0:
         return torch.zeros(shape, **FLOAT32)  # a product with 0 would have zeros of both signs
     if distribution == "normal":
-        return torch.randn(shape, generator=generator, **FLOAT32) * math.sqrt(variance)
+        return torch.randn(shape, generator=generator, **FLOAT32).mul_(math.sqrt(variance))
     spread = torch.rand(shape, generator=generator, **FLOAT32) * 2 - 1
     if distribution == "uniform":
         return spread * math.sqrt(3 * variance)
