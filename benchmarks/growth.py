@@ -2,7 +2,7 @@
 
     python benchmarks/growth.py [--depths 10 30 100 300 1000] [--repeats N]
 
-A residual network of linear layers with layer norms, and a plain convolutional one with batch norms.
+A residual network of linear layers with layer norms, and one of convolutions with batch norms.
 """
 
 from __future__ import annotations
@@ -27,14 +27,21 @@ class Block(nn.Module):
 
 def residual(depth: int) -> tuple[nn.Module, torch.Tensor]:
     blocks = [Block(128) for _ in range(max(1, depth // 2))]
-    return nn.Sequential(*blocks, nn.Linear(128, 10)), torch.randn(128, 128)
+    return nn.Sequential(*blocks, nn.Linear(128, 10)), torch.randn(256, 128)
+
+
+class ConvolutionalBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(width), nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 0.1 * self.conv(nn.functional.relu(self.norm(x), inplace=True))
 
 
 def convolutional(depth: int) -> tuple[nn.Module, torch.Tensor]:
-    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1)]
-    for _ in range(depth):
-        layers += [nn.BatchNorm2d(16), nn.ReLU(inplace=True), nn.Conv2d(16, 16, 3, padding=1)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)), torch.randn(16, 3, 12, 12)
+    layers = [nn.Conv2d(3, 16, 3, padding=1), *[ConvolutionalBlock(16) for _ in range(depth)]]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)), torch.randn(32, 3, 16, 16)
 
 
 def main() -> None:

@@ -454,7 +454,8 @@ def equal_rows(matrix: torch.Tensor, max_abs: float | None = None) -> bool | Non
     # Most weights differ in their first two rows: one cheap comparison settles those.
     if float((matrix[0] - matrix[1]).abs().max()) > rounding:
         return False
-    return bool(((matrix - matrix[:1]).abs() <= rounding).all())
+    rows = max(1, CHUNK * len(matrix) // matrix.numel())
+    return all(bool(((piece - matrix[:1]).abs() <= rounding).all()) for piece in matrix.split(rows))
 
 
 def extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:
