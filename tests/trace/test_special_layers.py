@@ -370,3 +370,14 @@ def test_channels_last_is_measured_alike() -> None:
     strided = layers_of(model, (inputs.contiguous(memory_format=torch.channels_last), targets))["0"]
     for name in ("rms", "std", "channel_std", "stable_rank", "similarity", "grad_rms"):
         assert getattr(strided, name) == pytest.approx(getattr(plain, name), rel=1e-4)
+
+
+def test_a_model_that_differentiates_on_its_way_is_recorded_without_a_backward_pass_too() -> None:
+    from zoo.case import SMALL
+    from zoo.torch_models import TABLE
+
+    parts = TABLE["gradient-inside-the-forward"](SMALL)
+    trace = gs.record(parts.subject(), backward=False)
+    assert [layer.name for layer in trace.layers] == [layer.name for layer in gs.record(parts.subject()).layers]
+    with pytest.raises(gs.GainstageError, match="the model must accept the batch"):
+        gs.record(nn.Linear(4, 3), vectors(), backward=False)

@@ -43,7 +43,7 @@ def record(
     Args:
         subject_or_model: A `Subject`, or a module, then with ``batches``.
         batches, loss: As in `Subject`.
-        backward: Also measure gradients.
+        backward: Also measure gradients. A model that differentiates something itself has them in any case.
 
     Returns:
         The trace; its layers are in execution order.
@@ -62,7 +62,14 @@ def record(
     with preserved_rng():
         batch = subject.batches.first()
         subject = built(subject, batch)
-    trace = _recorded(subject, batch, careful=False, backward=backward)
+    try:
+        trace = _recorded(subject, batch, careful=False, backward=backward)
+    except SubjectError:
+        if backward:
+            raise
+        # A model that differentiates something on its way needs gradients also for its forward pass.
+        backward = True
+        trace = _recorded(subject, batch, careful=False, backward=True)
     if not _all_finite(trace):
         trace = _recorded(subject, batch, careful=True, backward=backward)
     return trace
