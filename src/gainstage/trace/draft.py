@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from gainstage.trace import norms, reductions
-from gainstage.trace.figures import figures, magnitude_figures
+from gainstage.trace.figures import figures, magnitude_figures, short
 from gainstage.trace.grams import GramFigures, sample_gram
 from gainstage.trace.ops import OpSpec
 from gainstage.trace.records import LayerKind, LayerRecord, NormRecord, ParameterRecord
@@ -109,19 +109,20 @@ class Draft:
         return LayerRecord(
             name=self.name, kind=self.kind, op=self.op, module=self.module, shape=self.shape, inputs=self.inputs,
             via=self.via, parameters=self.parameters, attributes=self.attributes or None, batch_size=batch_size,
-            input_rms=read.rms if self.input_magnitudes is not None else rms_of.get(self.input_from or 0)
+            input_rms=short(read.rms) if self.input_magnitudes is not None else rms_of.get(self.input_from or 0)
             if self.input_from is not None else None,
-            mean=forward.mean, std=forward.std, rms=forward.rms, max_abs=forward.max_abs,
-            zero_fraction=forward.zero_fraction,
-            saturated_fraction=None if self.plateau is None or not count else float(self.plateau) / count,
-            dead_fraction=forward.dead_fraction if dead else None,
-            channel_mean_rms=forward.unit_mean_rms if per_unit else None,
-            channel_std=forward.unit_std if per_unit else None,
-            stable_rank=stable_rank, similarity=similarity,
-            grad_rms=gradient.rms, grad_max_abs=gradient.max_abs,
-            dead_gradient_fraction=gradient.dead_fraction if gradient.units > 1 else None,
-            weight_std=weight.std, weight_rms=weight.rms, weight_mean=weight.mean, bias_rms=bias.rms,
-            weight_grad_rms=None if plain is None else plain.grad_rms,
+            mean=short(forward.mean), std=short(forward.std), rms=short(forward.rms), max_abs=short(forward.max_abs),
+            zero_fraction=short(forward.zero_fraction),
+            saturated_fraction=None if self.plateau is None or not count else short(float(self.plateau) / count),
+            dead_fraction=short(forward.dead_fraction) if dead else None,
+            channel_mean_rms=short(forward.unit_mean_rms) if per_unit else None,
+            channel_std=short(forward.unit_std) if per_unit else None,
+            stable_rank=short(stable_rank), similarity=short(similarity),
+            grad_rms=short(gradient.rms), grad_max_abs=short(gradient.max_abs),
+            dead_gradient_fraction=short(gradient.dead_fraction) if gradient.units > 1 else None,
+            weight_std=short(weight.std), weight_rms=short(weight.rms), weight_mean=short(weight.mean),
+            bias_rms=short(bias.rms),
+            weight_grad_rms=None if plain is None else short(plain.grad_rms),
             fan_in=self.fan_in, fan_out=self.fan_out, computed=self.computed, non_finite=forward.non_finite,
             grad_non_finite=gradient.non_finite, norm=self._norm_record(weight.rms),
         )  # fmt: skip
@@ -130,4 +131,5 @@ class Draft:
         if self.norm is None:
             return None
         shift, ratio = (None if self.running is None else norms.against_running(*self.running)) or (None, None)
-        return NormRecord(scale_rms=scale_rms, batch_shift=shift, batch_scale_ratio=ratio, **self.norm)  # type: ignore[arg-type]
+        figures = {"scale_rms": scale_rms, "batch_shift": shift, "batch_scale_ratio": ratio}
+        return NormRecord(**self.norm, **{name: short(value) for name, value in figures.items()})  # type: ignore[arg-type]

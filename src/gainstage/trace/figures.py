@@ -27,6 +27,11 @@ class Figures:
     units: int = 0
 
 
+def short(value: float | None) -> float | None:
+    """The number to nine significant digits: a float32's own, and half as long in JSON as a float64's."""
+    return None if value is None else float(f"{value:.9g}")
+
+
 def figures(sums: Sums | None) -> Figures:
     """The numbers in ``sums``."""
     if sums is None:

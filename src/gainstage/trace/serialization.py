@@ -56,7 +56,13 @@ def _columns(records: tuple[Any, ...]) -> dict[str, Any]:
     same: dict[str, Any] = {}
     columns: dict[str, list[Any]] = {}
     for field in dataclasses.fields(records[0]):
-        values = [to_builtins(getattr(record, field.name)) for record in records]
+        values = [getattr(record, field.name) for record in records]
+        present = [value for value in values if value is not None]
+        if present and dataclasses.is_dataclass(present[0]):
+            at = [row for row, value in enumerate(values) if value is not None]
+            columns[field.name] = [{"at": at, **_columns(tuple(present))}]
+            continue
+        values = [to_builtins(value) for value in values]
         if all(value == values[0] and type(value) is type(values[0]) for value in values):
             if values[0] is not None:
                 same[field.name] = values[0]
@@ -70,6 +76,12 @@ def _rows(value: Any) -> Any:
     if not isinstance(value, dict) or value.keys() != {"count", "same", "columns"}:
         return value
     count, same, columns = value["count"], value["same"], value["columns"]
+    for name, column in columns.items() if isinstance(columns, dict) else ():
+        nested = column[0] if isinstance(column, list) and len(column) == 1 else None
+        if isinstance(nested, dict) and "at" in nested:
+            rows = _rows({key: item for key, item in nested.items() if key != "at"})
+            by_row = dict(zip(nested["at"], rows, strict=True))
+            columns = {**columns, name: [by_row.get(row) for row in range(count)]}
     whole = isinstance(count, int) and isinstance(same, dict) and isinstance(columns, dict)
     if not whole or any(not isinstance(column, list) or len(column) != count for column in columns.values()):
         raise msgspec.ValidationError("columns of different lengths")

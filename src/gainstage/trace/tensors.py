@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gainstage.trace import reductions
-from gainstage.trace.figures import figures, magnitude_figures, unit_figures
+from gainstage.trace.figures import figures, magnitude_figures, short, unit_figures
 from gainstage.trace.records import ParameterRecord, TensorRecord
 
 
@@ -43,9 +43,10 @@ def _parameter_record(
     of_gradient = magnitude_figures(None if dense is None else reductions.magnitudes(dense))
     return ParameterRecord(
         name=name, shape=tuple(value.shape), dtype=str(value.dtype)[6:], requires_grad=requires_grad, used=used,
-        mean=of_value.mean or 0.0, std=of_value.std or 0.0, rms=of_value.rms or 0.0, max_abs=of_value.max_abs or 0.0,
+        mean=short(of_value.mean) or 0.0, std=short(of_value.std) or 0.0, rms=short(of_value.rms) or 0.0,
+        max_abs=short(of_value.max_abs) or 0.0,
         non_finite=of_value.non_finite, equal_units=reductions.equal_rows(value, of_value.max_abs),
-        grad_rms=of_gradient.rms, grad_max_abs=of_gradient.max_abs,
+        grad_rms=short(of_gradient.rms), grad_max_abs=short(of_gradient.max_abs),
         grad_equal_units=None if dense is None else reductions.equal_rows(dense, of_gradient.max_abs),
     )  # fmt: skip
 
