@@ -4,6 +4,7 @@ from gainstage.numerics.arguments import require_non_negative, require_positive,
 from gainstage.numerics.fans import Fans, fans
 from gainstage.numerics.gaussian import gaussian_expectation, gaussian_pair_expectation
 from gainstage.numerics.intervals import Interval, bootstrap_interval, paired_interval, student_t_quantile
+from gainstage.numerics.kinks import find_kinks
 from gainstage.numerics.quadrature import Elementwise, FloatArray, Integral, adaptive_integral
 from gainstage.numerics.roots import bracketed_root
 
@@ -17,6 +18,7 @@ __all__ = [
     "bootstrap_interval",
     "bracketed_root",
     "fans",
+    "find_kinks",
     "gaussian_expectation",
     "gaussian_pair_expectation",
     "paired_interval",

@@ -14,6 +14,7 @@ import numpy as np
 
 from gainstage.errors import InputError
 from gainstage.numerics.arguments import require_within
+from gainstage.numerics.kinks import find_kinks
 from gainstage.numerics.quadrature import (
     NODES,
     WEIGHTS,
@@ -45,18 +46,18 @@ def density(z: FloatArray) -> FloatArray:
     return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-def gaussian_expectation(function: Elementwise, *, kinks: Iterable[float] = ()) -> float:
+def gaussian_expectation(function: Elementwise, *, kinks: Iterable[float] | None = None) -> float:
     """Returns E f(z) for z ~ N(0, 1).
 
     E f(z) = ∫ f(z) exp(-z²/2)/√(2π) dz, by adaptive composite Gauss-Legendre quadrature over |z| ≤ 12.
 
     Args:
         function: Elementwise numpy callable, float64 in and out, of any shape.
-        kinks: Points where f or a derivative of it jumps. One that is missing is nearly always found by
-            refinement; beside the end of a panel it may cost 1e-6, and a jump of f 1e-3.
+        kinks: Points where f or a derivative of it jumps; None to have them found by `find_kinks`. One that is
+            left out of a list may cost 1e-6, and a jump of f 1e-3.
 
     Returns:
-        The expectation, to 1e-10 of E|f(z)| where kinks are declared.
+        The expectation, to 1e-10 of E|f(z)|.
 
     Raises:
         InputError: if a kink or a value of f is not finite, or f is not piecewise smooth.
@@ -65,15 +66,15 @@ def gaussian_expectation(function: Elementwise, *, kinks: Iterable[float] = ()) 
         f must grow more slowly than exp(z²/2); a feature much narrower than 0.01 needs a kink beside it.
 
     Example:
-        >>> round(gaussian_expectation(lambda z: np.maximum(z, 0.0), kinks=(0.0,)), 10)
+        >>> round(gaussian_expectation(lambda z: np.maximum(z, 0.0)), 10)
         0.3989422804
     """
-    breakpoints = _breakpoints("gaussian_expectation", kinks)
+    breakpoints = _breakpoints("gaussian_expectation", find_kinks(function, reach=RANGE) if kinks is None else kinks)
     return adaptive_integral(lambda z: function(z) * density(z), breakpoints).value
 
 
 def gaussian_pair_expectation(
-    f: Elementwise, g: Elementwise, correlation: float, *, kinks: Iterable[float] = ()
+    f: Elementwise, g: Elementwise, correlation: float, *, kinks: Iterable[float] | None = None
 ) -> float:
     """Returns E f(z₁) g(z₂) for standard normal z₁, z₂ with the given correlation.
 
@@ -84,7 +85,7 @@ def gaussian_pair_expectation(
         f: Elementwise numpy callable of z₁.
         g: Elementwise numpy callable of z₂.
         correlation: c in [-1, 1].
-        kinks: Points where f or g, or a derivative, jumps.
+        kinks: Points where f or g, or a derivative, jumps; None to have them found by `find_kinks`.
 
     Returns:
         The expectation, to 1e-10 of E|f| E|g|.
@@ -103,7 +104,7 @@ def gaussian_pair_expectation(
     c = require_within(
         operation, "correlation", correlation, -1, 1, "Divide the covariance by both standard deviations."
     )
-    marks = tuple(kinks)
+    marks = _kinks_of(f, g) if kinks is None else tuple(kinks)
     breakpoints = _breakpoints(operation, marks)
     if abs(c) == 1:
         return gaussian_expectation(lambda z: f(z) * g(c * z), kinks=(*breakpoints, *(c * end for end in breakpoints)))
@@ -124,6 +125,11 @@ def gaussian_pair_expectation(
         lambda z: np.abs(g(z)), kinks=marks
     )
     return adaptive_integral(outer, (*breakpoints, *turns[np.abs(turns) < RANGE].tolist()), scale=scale).value
+
+
+def _kinks_of(f: Elementwise, g: Elementwise) -> tuple[float, ...]:
+    found = find_kinks(f, reach=RANGE)
+    return found if g is f else (*found, *find_kinks(g, reach=RANGE))
 
 
 def _breakpoints(operation: str, kinks: Iterable[float]) -> tuple[float, ...]:
