@@ -22,13 +22,25 @@ from gainstage.theory.moments import (
     nf_gain,
     second_moment,
 )
+from gainstage.theory.prediction import StageLevels, predict
 from gainstage.theory.registry import activation, activation_names
+from gainstage.theory.residual import critical_residual_scale, residual_gradient_growth, residual_second_moments
+from gainstage.theory.signals import Signal
+from gainstage.theory.stages import Activate, Affine, Dropout, Norm, Residual, Stage
 
 __all__ = [
+    "Activate",
     "Activation",
+    "Affine",
     "CriticalPoint",
+    "Dropout",
     "Layer",
     "Level",
+    "Norm",
+    "Residual",
+    "Signal",
+    "Stage",
+    "StageLevels",
     "activation",
     "activation_names",
     "activation_of",
@@ -39,6 +51,7 @@ __all__ = [
     "chi1",
     "chi1_at_he_gain",
     "critical_point",
+    "critical_residual_scale",
     "depth_scale_c",
     "depth_scale_q",
     "derivative_second_moment",
@@ -48,10 +61,13 @@ __all__ = [
     "log_q_variance",
     "mean",
     "nf_gain",
+    "predict",
     "preserving_weight_var",
     "propagate",
     "q_fixed_point",
     "q_map",
     "q_map_slope",
+    "residual_gradient_growth",
+    "residual_second_moments",
     "second_moment",
 ]
