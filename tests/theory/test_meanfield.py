@@ -98,6 +98,17 @@ def test_chi_at_one_is_chi1():
     assert near == pytest.approx(chi1(0.7, activation("gelu"), 2.0), rel=1e-6)
 
 
+def test_maps_over_grids():
+    tanh, q = activation("tanh"), np.array([0.2, 1.0, 3.0])
+    weight_var = np.array([[0.5], [2.0]])
+    grid, slopes = q_map(q, tanh, weight_var, 0.1), chi1(q, tanh, weight_var)
+    assert grid.shape == slopes.shape == (2, 3)
+    assert grid[1, 2] == pytest.approx(q_map(3.0, tanh, 2.0, 0.1), rel=1e-12)
+    assert slopes[0, 1] == pytest.approx(chi1(1.0, tanh, 0.5), rel=1e-12)
+    with pytest.raises(InputError, match=r"^q_map: bias_var must be finite and at least 0, got -1\.0\. "):
+        q_map(q, tanh, 1.0, -1.0)
+
+
 def test_refuses():
     relu = activation("relu")
     with pytest.raises(InputError, match=r"^q_map: weight_var must be positive and finite, got 0\. Give fan_in"):

@@ -152,6 +152,18 @@ def test_against_monte_carlo(name):
     assert abs(np.mean(values**2) - second_moment(act, 2.25)) < 4 * np.std(values**2) / math.sqrt(n)
 
 
+@pytest.mark.parametrize("name", activation_names())
+def test_arrays_of_variances_give_what_one_at_a_time_gives(name):
+    act, q = activation(name), np.array([[0.0, 1e-8, 1e-3], [1.0, 40.0, 1e6]])
+    for moment in (mean, second_moment, derivative_second_moment):
+        found = moment(act, q)
+        assert found.shape == q.shape
+        assert found.ravel() == pytest.approx([moment(act, float(one)) for one in q.ravel()], rel=1e-10, abs=1e-10)
+    for moment in (mean, second_moment, derivative_second_moment):
+        with pytest.raises(InputError, match=rf"^{moment.__name__}: q must be finite and at least 0, got -1\.0\. "):
+            moment(act, np.array([1.0, -1.0]))
+
+
 def test_limits_at_zero_variance():
     assert derivative_second_moment(activation("tanh"), 0.0) == 1.0
     assert second_moment(activation("sigmoid"), 0.0) == pytest.approx(0.25, rel=1e-12)

@@ -7,6 +7,7 @@ from gainstage.numerics.intervals import Interval, bootstrap_interval, paired_in
 from gainstage.numerics.kinks import find_kinks
 from gainstage.numerics.quadrature import Elementwise, FloatArray, Integral, adaptive_integral
 from gainstage.numerics.roots import bracketed_root
+from gainstage.numerics.scales import scaled_expectation
 
 __all__ = [
     "Elementwise",
@@ -25,5 +26,6 @@ __all__ = [
     "require_non_negative",
     "require_positive",
     "require_within",
+    "scaled_expectation",
     "student_t_quantile",
 ]

@@ -26,7 +26,7 @@ from gainstage.numerics.quadrature import (
 # exp(-12²/2) = 5e-32: what lies beyond is below rounding for anything that grows like a power of z.
 RANGE = 12.0
 _HALF = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, RANGE)
-_PANELS = (*(-end for end in reversed(_HALF)), 0.0, *_HALF)
+PANELS = (*(-end for end in reversed(_HALF)), 0.0, *_HALF)
 _ROWS = 512
 
 
@@ -136,7 +136,7 @@ def _breakpoints(operation: str, kinks: Iterable[float]) -> tuple[float, ...]:
     inside = [float(kink) for kink in kinks]
     if not all(math.isfinite(kink) for kink in inside):
         raise InputError(f"{operation}: kinks must be finite, got {inside!r}. Leave out what is not a kink.")
-    return tuple(sorted({*_PANELS, *(kink for kink in inside if abs(kink) < RANGE)}))
+    return tuple(sorted({*PANELS, *(kink for kink in inside if abs(kink) < RANGE)}))
 
 
 def _graded(spread: float) -> FloatArray:
@@ -148,7 +148,7 @@ def _graded(spread: float) -> FloatArray:
 def _features(g: Elementwise, kinks: tuple[float, ...]) -> FloatArray:
     """Where g needs finer panels than a Gaussian: its kinks, and what the adaptive mesh had to refine."""
     # Shifted, so that an undeclared kink at a round number does not hide on the end of a panel.
-    shifted = {-RANGE, RANGE, *(end + 0.0371 for end in _PANELS[1:-1]), *(k for k in kinks if abs(k) < RANGE)}
+    shifted = {-RANGE, RANGE, *(end + 0.0371 for end in PANELS[1:-1]), *(k for k in kinks if abs(k) < RANGE)}
     mesh = adaptive_integral(lambda z: g(z) * density(z), tuple(sorted(shifted))).edges
     return np.array(sorted((set(mesh) - shifted) | {k for k in kinks if abs(k) < RANGE}))
 
@@ -161,7 +161,7 @@ def _conditional_mean(g: Elementwise, centre: FloatArray, spread: float, feature
 
 
 def _mean_of_rows(g: Elementwise, centre: FloatArray, spread: float, features: FloatArray) -> FloatArray:
-    fixed = np.broadcast_to(np.asarray(_PANELS), (centre.size, len(_PANELS)))
+    fixed = np.broadcast_to(np.asarray(PANELS), (centre.size, len(PANELS)))
     moving = np.clip((features - centre[:, None]) / spread, -RANGE, RANGE)
     ends = np.sort(np.concatenate([fixed, moving], axis=1), axis=1)
     half = (ends[:, 1:] - ends[:, :-1]) / 2
