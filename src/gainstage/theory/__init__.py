@@ -1,6 +1,14 @@
 """Floor 2: what mean-field theory predicts for a network at initialization; pure numpy."""
 
 from gainstage.theory.activations import Activation, activation_of
+from gainstage.theory.diagrams import (
+    DepthScales,
+    PhaseDiagram,
+    c_map_curves,
+    depth_scales,
+    phase_diagram,
+    q_map_curves,
+)
 from gainstage.theory.finite_width import Layer, Level, log_q_variance, propagate
 from gainstage.theory.fixed_points import (
     CriticalPoint,
@@ -33,10 +41,12 @@ __all__ = [
     "Activation",
     "Affine",
     "CriticalPoint",
+    "DepthScales",
     "Dropout",
     "Layer",
     "Level",
     "Norm",
+    "PhaseDiagram",
     "Residual",
     "Signal",
     "Stage",
@@ -47,6 +57,7 @@ __all__ = [
     "batch_norm_gradient_factor",
     "c_fixed_point",
     "c_map",
+    "c_map_curves",
     "chi",
     "chi1",
     "chi1_at_he_gain",
@@ -54,6 +65,7 @@ __all__ = [
     "critical_residual_scale",
     "depth_scale_c",
     "depth_scale_q",
+    "depth_scales",
     "derivative_second_moment",
     "fourth_moment",
     "gradient_band",
@@ -61,11 +73,13 @@ __all__ = [
     "log_q_variance",
     "mean",
     "nf_gain",
+    "phase_diagram",
     "predict",
     "preserving_weight_var",
     "propagate",
     "q_fixed_point",
     "q_map",
+    "q_map_curves",
     "q_map_slope",
     "residual_gradient_growth",
     "residual_second_moments",
