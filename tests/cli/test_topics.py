@@ -21,6 +21,12 @@ def test_explains_every_topic(run: Run, topic) -> None:
     for line in (*topic.formula, *topic.references, "What it says", "Where it holds", topic.table().caption):
         assert line in out
     assert "\x1b[" not in out
+    assert "…" not in out  # no cell is cut off at 80 columns
+
+
+def test_help_names_the_topics(run: Run) -> None:
+    out = "".join(run("explain", "--help")[1].split())
+    assert all(topic.name in out for topic in TOPICS)
 
 
 def test_prints_the_computed_figures(run: Run) -> None:

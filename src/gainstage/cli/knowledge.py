@@ -21,6 +21,8 @@ from gainstage.theory.topics import TOPICS, Topic
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
+EPILOG = f"Topics: {', '.join(topic.name for topic in TOPICS)}. Rules: gainstage rules; claims: gainstage lab list."
+
 
 def rules() -> None:
     """List the rules: code, name, severity, cause."""
@@ -121,7 +123,7 @@ def _explain_topic(console: Console, topic: Topic, plot: Path | None) -> None:
     for column, cell in zip(figures.columns, figures.rows[0], strict=True):
         table.add_column(column, justify="left" if isinstance(cell, str) else "right", no_wrap=True)
     for row in figures.rows:
-        table.add_row(*(escape(cell) if isinstance(cell, str) else _figure(cell) for cell in row))
+        table.add_row(*(escape(cell) if isinstance(cell, str) else f"{cell:.4g}" for cell in row))
     console.print(f"\n[bold]{escape(figures.caption)}[/]")
     console.print(table)
     console.print("\n[bold]References[/]")
@@ -136,8 +138,3 @@ def _next_steps(console: Console, topic: Topic, plot: Path | None) -> None:
         console.print(f"Chart written: {plot}", markup=False, soft_wrap=True)
     elif plotted(topic.name):
         console.print(f"As a chart: gainstage explain {topic.name} --plot {topic.name}.svg", style="dim")
-
-
-def _figure(value: float) -> str:
-    """Four digits; what is nothing but rounding is zero."""
-    return "0" if abs(value) < 1e-14 else f"{value:.4g}"

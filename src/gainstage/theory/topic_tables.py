@@ -83,7 +83,9 @@ def gain() -> Table:
     rows = list[tuple[float | str, ...]]()
     for name in activation_names():
         act = activation(name)
-        rows.append((name, mean(act), second_moment(act), he_gain(act), nf_gain(act), chi1_at_he_gain(act)))
+        # selu has mean 0 by construction, but for rounding.
+        first = mean(act) if abs(mean(act)) > 1e-12 else 0.0
+        rows.append((name, first, second_moment(act), he_gain(act), nf_gain(act), chi1_at_he_gain(act)))
     return Table("At unit variance", ("φ", "E φ", "E φ²", "He gain", "NF gain", "χ₁ at He gain"), tuple(rows))
 
 
@@ -126,16 +128,16 @@ def fans_table() -> Table:
     """Fans of usual weights, with the standard deviation of He and of torch's default."""
     rows = list[tuple[float | str, ...]]()
     for name, shape, groups, transposed, stride in (
-        ("Linear(256, 512)", (512, 256), 1, False, 1),
-        ("Conv2d(64, 128, 3)", (128, 64, 3, 3), 1, False, 1),
-        ("Conv2d(64, 128, 3, stride=2)", (128, 64, 3, 3), 1, False, (2, 2)),
-        ("Conv2d(64, 64, 3, groups=64)", (64, 1, 3, 3), 64, False, 1),
-        ("ConvTranspose2d(64, 32, 4, stride=2)", (64, 32, 4, 4), 1, True, (2, 2)),
-        ("q, k or v of 512", (512, 512), 1, False, 1),
+        ("linear, 256 to 512", (512, 256), 1, False, 1),
+        ("conv 3 x 3, 64 to 128", (128, 64, 3, 3), 1, False, 1),
+        ("the same, stride 2", (128, 64, 3, 3), 1, False, (2, 2)),
+        ("conv 3 x 3, 64 groups", (64, 1, 3, 3), 64, False, 1),
+        ("transposed 4 x 4, stride 2", (64, 32, 4, 4), 1, True, (2, 2)),
+        ("q, k or v, 512", (512, 512), 1, False, 1),
     ):
         found = fans(shape, groups=groups, transposed=transposed, stride=stride)
         rows.append((name, found.fan_in, found.fan_out, math.sqrt(2 / found.fan_in), (3 * found.fan_in) ** -0.5))
-    columns = ("layer", "fan_in", "fan_out", "std, He", "std at 1/(3 fan_in)")
+    columns = ("layer", "fan_in", "fan_out", "std, He", "std, torch default")
     return Table("Fans, averaged over positions", columns, tuple(rows))
 
 

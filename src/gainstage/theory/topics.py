@@ -160,7 +160,8 @@ TOPICS: tuple[Topic, ...] = (
         ),
         meaning="Scatter is set by depth over width, and it is a tolerance: a level within the band is no fault of "
         "the initialization, and a network with depth near width has no typical scale at all.",
-        validity="First order in 1/width, for widths of about 30 and more; one sample, weights independent.",
+        validity="First order in 1/width: widths of about 30 and more, and a variance of the logarithm of up to "
+        "about 2. One sample, weights independent.",
         table=topic_tables.finite_width,
         functions=("log_q_variance", "propagate", "gradient_band", "predict"),
         references=(_HANIN, "Hanin and Rolnick 2018, How to start training"),
