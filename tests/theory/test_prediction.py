@@ -180,6 +180,15 @@ def test_scale_zero_is_the_identity_and_nothing_overflows_into_nan():
             assert not any(math.isnan(figure) for figure in figures)
 
 
+def test_positions_enlarge_a_group():
+    def factor(positions):
+        stages = [Norm("group", groups=16, positions=positions), affine(1.0, fan_ratio=1.0)]
+        return predict([affine(1.0), *stages], START)[0].gradient.rms ** 2
+
+    # (m - 2)/(m - 3) of m = 100/16 values a group and position
+    assert [factor(1), factor(64)] == pytest.approx([4.25 / 3.25, 398 / 397], rel=1e-12)
+
+
 def test_correlations_of_inputs_follow_the_c_map_and_batch_norm_takes_them_away():
     levels = predict([affine(), Activate(RELU), affine(), Norm("batch")], Signal(INPUTS, cross=0.5))
     c = 0.5
@@ -198,12 +207,14 @@ def test_refuses():
         predict([Residual((Affine(50, 1.0),))], START)
     with pytest.raises(InputError, match=r"^Norm: signal of a batch norm must vary, got variance 0 "):
         predict([Norm("batch")], Signal(64, cross=1.0))
-    with pytest.raises(InputError, match=r"^Norm: groups must leave at least 6 units in each, got 16 of 64 units"):
+    with pytest.raises(InputError, match=r"^Norm: groups must leave at least 6 values in each, got 16 of 64 units"):
         predict([Norm("group", groups=16)], START)
     with pytest.raises(InputError, match=r"^Norm: batch_size must be at least 6, got 5\. "):
         Norm("batch", batch_size=5)
-    with pytest.raises(InputError, match=r"^Norm: batch_size must go with kind 'batch' and groups with 'group'"):
+    with pytest.raises(InputError, match=r"^Norm: batch_size must go with kind 'batch', groups with 'group'"):
         Norm("layer", batch_size=8)
+    with pytest.raises(InputError, match=r"and positions with any but 'batch', got Norm\(kind='batch'"):
+        Norm("batch", positions=4)
     with pytest.raises(UnknownNameError, match=r"^Norm: kind must be a known one, got 'lyaer'\. Did you mean 'layer'"):
         Norm("lyaer")
     with pytest.raises(InputError, match=r"^Dropout: keep must be positive and finite, got 0\. "):

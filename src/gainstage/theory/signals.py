@@ -191,8 +191,8 @@ def spread(stage: Norm, signal: Signal) -> float:
         )
     if stage.values(signal.width) < SMALLEST_STATISTIC:
         raise InputError(
-            f"Norm: groups must leave at least {SMALLEST_STATISTIC} units in each, got {stage.groups} of "
-            f"{signal.width:g} units. Use fewer groups."
+            f"Norm: groups must leave at least {SMALLEST_STATISTIC} values in each, got {stage.groups} of "
+            f"{signal.width:g} units. Use fewer groups, or give the positions that they run over."
         )
     return found
 

@@ -63,12 +63,15 @@ class Norm:
             units; "group": over the units of a group; "rms": the root mean square over a sample's units.
         batch_size: Of "batch": values per statistic; None for the limit of large batches.
         groups: Of "group".
+        positions: Of "layer", "group" and "rms": values of each unit that a statistic also runs over, height times
+            width of a feature map.
         scale: γ, the same for every unit; 0 for a branch that starts as zero.
     """
 
     kind: NormKind
     batch_size: int | None = None
     groups: int = 1
+    positions: int = 1
     scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -76,9 +79,12 @@ class Norm:
             raise UnknownNameError("Norm", "kind", self.kind, get_args(NormKind))
         require_non_negative("Norm", "scale", self.scale, "Give γ as it is initialized.")
         require_positive("Norm", "groups", self.groups, "Give the number of groups, 1 for all units in one.")
-        if (self.batch_size is not None and self.kind != "batch") or (self.groups != 1 and self.kind != "group"):
+        require_positive("Norm", "positions", self.positions, "Give height times width, 1 for plain units.")
+        foreign = (self.positions != 1) if self.kind == "batch" else (self.batch_size is not None)
+        if foreign or (self.groups != 1 and self.kind != "group"):
             raise InputError(
-                f"Norm: batch_size must go with kind 'batch' and groups with 'group', got {self}. Leave it out."
+                "Norm: batch_size must go with kind 'batch', groups with 'group' and positions with any but 'batch', "
+                f"got {self}. Leave it out; the positions of a batch norm count in its batch_size."
             )
         if self.batch_size is not None and self.batch_size < SMALLEST_STATISTIC:
             raise InputError(
@@ -90,7 +96,7 @@ class Norm:
         """Values per statistic for so many units; infinite for a large batch."""
         if self.kind == "batch":
             return math.inf if self.batch_size is None else self.batch_size
-        return width / self.groups
+        return width * self.positions / self.groups
 
 
 @dataclass(frozen=True)
