@@ -57,10 +57,18 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Of the logarithm of a mean square: its mean, relative to infinite width, and its variance."""
+    """Of the logarithm of a mean square.
+
+    Attributes:
+        drift: Its mean, relative to infinite width.
+        variance: Its variance.
+        lean: Of a residual stream: its covariance with what a branch draws from the units of the stream, for a
+            draw of variance 1. The next branch draws nearly the same again.
+    """
 
     drift: float = 0.0
     variance: float = 0.0
+    lean: float = 0.0
 
     def after(self, transfer: Transfer) -> Scatter:
         """The scatter of what leaves a stage."""
@@ -68,6 +76,14 @@ class Scatter:
             transfer.through * self.drift + transfer.drift,
             transfer.through**2 * self.variance + transfer.variance,
         )
+
+    def drawn(self, block: Transfer, draw: float, share: float) -> Scatter:
+        """The scatter of what leaves a residual block, whose branch draws anew what others drew before it."""
+        again = 2 * block.through * draw * self.lean
+        plain = self.after(block)
+        # What units of the sum keep of those of the skip: the correlation of both.
+        lean = math.sqrt(max(1 - share, 0.0)) * (block.through * self.lean + draw)
+        return Scatter(plain.drift - again / 2, plain.variance + again, lean)
 
 
 def transfer_of(stage: Stage, before: Signal, after: Signal, *, grad_kurtosis: float = 3.0) -> Transfer:
