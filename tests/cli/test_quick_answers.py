@@ -30,6 +30,7 @@ def imported_by(code: str) -> set[str]:
         "from gainstage.cli import main; main(['rules'])",
         "from gainstage.cli import main; main(['explain', 'INI002'])",
         "from gainstage.cli import main; main(['explain', 'he-variance'])",
+        "from gainstage.cli import main; main(['explain', 'edge-of-chaos'])",
         "from gainstage.cli import main; main(['lab', 'list'])",
     ],
 )

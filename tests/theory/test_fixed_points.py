@@ -29,7 +29,7 @@ EDGE = [
     ("closed_form", 0.0, 1.0, 0.0, 1e-12),
     ("closed_form", 1e-4, 1.0860, 0.0457, 5.1e-5),
     ("closed_form", 0.01, 1.4242, 0.2733, 5.1e-5),
-    ("closed_form", 0.05, 1.76095, 0.5700, 5.1e-5),
+    ("closed_form", 0.05, 1.76095, 0.5700, 5.1e-5),  # 1.760955: also seen in print as 1.76096
     ("closed_form", 0.1, 1.9861, 0.8058, 5.1e-5),
     ("closed_form", 0.25, 2.4015, 1.3179, 5.1e-5),
     ("closed_form", 0.5, 2.8432, 1.9710, 5.1e-5),
@@ -49,6 +49,17 @@ DEPTHS = [
 def test_edge_of_chaos_of_tanh(kind, bias_var, weight_var, q_star, tolerance):
     assert kind == "closed_form"
     assert critical_point(TANH, bias_var) == pytest.approx((weight_var, q_star), abs=tolerance)
+
+
+@pytest.mark.parametrize("bias_var", [entry[1] for entry in EDGE[1:]])
+def test_edge_of_chaos_by_another_quadrature(bias_var):
+    """Twin: the trapezoidal rule, which converges exponentially on smooth functions that vanish at the ends."""
+    z = np.linspace(-12, 12, 6001)
+    density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
+    weight_var, q_star = critical_point(TANH, bias_var)
+    h = math.sqrt(q_star) * z
+    assert weight_var * np.sum(density / np.cosh(h) ** 4) == pytest.approx(1, rel=1e-10)
+    assert weight_var * np.sum(density * np.tanh(h) ** 2) + bias_var == pytest.approx(q_star, rel=1e-10)
 
 
 @pytest.mark.parametrize(("kind", "weight_var", "depth"), DEPTHS)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gainstage.errors import InputError
-from gainstage.theory import activation, activation_names, c_map, chi, chi1, he_gain, q_map, q_map_slope
+from gainstage.theory import activation, activation_names, activation_of, c_map, chi, chi1, he_gain, q_map, q_map_slope
 
 NAMES = st.sampled_from(activation_names())
 SMOOTH = settings(max_examples=30, deadline=None)
@@ -96,6 +96,30 @@ def test_chi_at_one_is_chi1():
     assert chi(1.0, 0.7, activation("gelu"), 2.0) == chi1(0.7, activation("gelu"), 2.0)
     near = chi(1 - 1e-8, 0.7, activation("gelu"), 2.0)
     assert near == pytest.approx(chi1(0.7, activation("gelu"), 2.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("c", [-0.999, -0.3, 0.0, 1e-6, 0.5, 0.99, 0.999999])
+@pytest.mark.parametrize("left", [0.0, 0.2, -1.0])
+def test_pairs_of_bare_callables_to_ten_digits(left, c):
+    bare = activation_of(lambda z: np.where(z > 0, z, left * z))
+    known = replace(bare, slopes=(left, 1.0))  # in closed form
+    assert c_map(c, 2.5, bare, 1.5, 0.1) == pytest.approx(c_map(c, 2.5, known, 1.5, 0.1), abs=1e-10)
+    assert chi(c, 2.5, bare, 1.5) == pytest.approx(chi(c, 2.5, known, 1.5), abs=1e-10)
+    # E 4 cos(2z₁) cos(2z₂) = 4 exp(-4) cosh(4c)
+    assert chi(c, 1.0, activation_of(lambda z: np.sin(2 * z)), 1.0) == pytest.approx(
+        4 * math.exp(-4) * math.cosh(4 * c), abs=1e-10
+    )
+
+
+def test_maps_over_grids():
+    tanh, q = activation("tanh"), np.array([0.2, 1.0, 3.0])
+    weight_var = np.array([[0.5], [2.0]])
+    grid, slopes = q_map(q, tanh, weight_var, 0.1), chi1(q, tanh, weight_var)
+    assert grid.shape == slopes.shape == (2, 3)
+    assert grid[1, 2] == pytest.approx(q_map(3.0, tanh, 2.0, 0.1), rel=1e-12)
+    assert slopes[0, 1] == pytest.approx(chi1(1.0, tanh, 0.5), rel=1e-12)
+    with pytest.raises(InputError, match=r"^q_map: bias_var must be finite and at least 0, got -1\.0\. "):
+        q_map(q, tanh, 1.0, -1.0)
 
 
 def test_refuses():

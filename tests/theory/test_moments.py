@@ -54,9 +54,38 @@ def test_table_of_gains(kind, name, parameters, first, second, he, nf, chi1):
 @pytest.mark.parametrize(("kind", "name", "parameters", "first", "second", "he", "nf", "chi1"), GAINS)
 def test_a_bare_callable_gives_the_same(kind, name, parameters, first, second, he, nf, chi1):
     known = activation(name, **parameters)
-    act = activation_of(known.function, known.kinks)
-    assert (he_gain(act), nf_gain(act)) == pytest.approx((he, nf), abs=5.1e-7)
-    assert chi1_at_he_gain(act) == pytest.approx(chi1_at_he_gain(known), rel=1e-8)
+    for act in (activation_of(known.function, known.kinks), activation_of(known.function)):
+        assert (he_gain(act), nf_gain(act)) == pytest.approx((he, nf), abs=5.1e-7)
+        assert second_moment(act) == pytest.approx(second_moment(known), rel=1e-10)
+        assert chi1_at_he_gain(act) == pytest.approx(chi1_at_he_gain(known), rel=1e-10)
+
+
+# kind, function, E φ, E φ², E φ′²
+CALLABLES = [
+    ("closed_form", lambda z: np.sin(2 * z), 0.0, (1 - math.exp(-8)) / 2, 2 * (1 + math.exp(-8))),
+    ("closed_form", lambda z: np.exp(z / 2), math.exp(1 / 8), math.exp(1 / 2), math.exp(1 / 2) / 4),
+    ("closed_form", lambda z: np.maximum(z, 0.0) ** 2, 0.5, 1.5, 2.0),
+    ("closed_form", lambda z: np.maximum(z, 0.0) ** 3, 2 / math.sqrt(2 * math.pi), 7.5, 13.5),
+    ("closed_form", np.abs, math.sqrt(2 / math.pi), 1.0, 1.0),
+    ("closed_form", lambda z: np.cos(z) * z, 0.0, (1 - 3 * math.exp(-2)) / 2, None),
+]
+
+
+@pytest.mark.parametrize(("kind", "function", "first", "second", "slope"), CALLABLES)
+def test_any_callable_to_ten_digits(kind, function, first, second, slope):
+    assert kind == "closed_form"
+    act = activation_of(function)
+    assert (mean(act), second_moment(act)) == pytest.approx((first, second), rel=1e-10, abs=1e-10)
+    if slope is not None:
+        assert derivative_second_moment(act) == pytest.approx(slope, rel=1e-10)
+
+
+@given(place=st.floats(-2, 2, allow_subnormal=False), left=st.floats(-1, 1, allow_subnormal=False))
+@settings(max_examples=40, deadline=None)
+def test_slopes_on_both_sides_of_an_undeclared_kink(place, left):
+    act = activation_of(lambda z: np.where(z > place, z - place, left * (z - place)))
+    above = math.erfc(place / math.sqrt(2)) / 2
+    assert derivative_second_moment(act) == pytest.approx(above + left**2 * (1 - above), rel=1e-10)
 
 
 @pytest.mark.parametrize("q", [1e-6, 0.3, 1.0, 7.0, 1e6])
@@ -121,6 +150,18 @@ def test_against_monte_carlo(name):
     # Four standard errors of each sample mean.
     assert abs(values.mean() - mean(act, 2.25)) < 4 * values.std() / math.sqrt(n)
     assert abs(np.mean(values**2) - second_moment(act, 2.25)) < 4 * np.std(values**2) / math.sqrt(n)
+
+
+@pytest.mark.parametrize("name", activation_names())
+def test_arrays_of_variances_give_what_one_at_a_time_gives(name):
+    act, q = activation(name), np.array([[0.0, 1e-8, 1e-3], [1.0, 40.0, 1e6]])
+    for moment in (mean, second_moment, derivative_second_moment):
+        found = moment(act, q)
+        assert found.shape == q.shape
+        assert found.ravel() == pytest.approx([moment(act, float(one)) for one in q.ravel()], rel=1e-10, abs=1e-10)
+    for moment in (mean, second_moment, derivative_second_moment):
+        with pytest.raises(InputError, match=rf"^{moment.__name__}: q must be finite and at least 0, got -1\.0\. "):
+            moment(act, np.array([1.0, -1.0]))
 
 
 def test_limits_at_zero_variance():

@@ -47,7 +47,7 @@ app.command("init")(mending.init)
 app.command("fix")(mending.fix)
 app.add_typer(labs.app, name="lab")
 app.command("rules")(knowledge.rules)
-app.command("explain")(knowledge.explain)
+app.command("explain", epilog=knowledge.EPILOG)(knowledge.explain)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 import textwrap
+from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 import gainstage as gs
 from gainstage.cli.output import stdout
-from gainstage.errors import UnknownNameError
+from gainstage.errors import InputError, UnknownNameError
+from gainstage.report.theory_charts import plotted, write_chart
 from gainstage.rules import RULES, Rule
 from gainstage.rules.base import SECTIONS
+from gainstage.theory.topics import TOPICS, Topic
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+EPILOG = f"Topics: {', '.join(topic.name for topic in TOPICS)}. Rules: gainstage rules; claims: gainstage lab list."
 
 
 def rules() -> None:
@@ -29,10 +35,21 @@ def rules() -> None:
 
 
 def explain(
-    name: str = typer.Argument(help="a rule's code or name, or a claim's id", metavar="CODE-or-CLAIM-ID"),
+    name: str = typer.Argument(help="a rule's code or name, a claim's id, or a topic of theory", metavar="NAME"),
+    plot: Path | None = typer.Option(None, "--plot", help="Also draw a topic's chart: FILE.svg or FILE.png."),
+    activation: str = typer.Option("tanh", "--activation", help="Of that chart."),
 ) -> None:
-    """Explain a rule, or a claim of the literature."""
+    """Explain a rule, a claim of the literature, or a topic of theory such as edge-of-chaos."""
     console = stdout()
+    topic = next((topic for topic in TOPICS if topic.name == name.lower()), None)
+    if plot is not None and topic is None:
+        charts = ", ".join(topic.name for topic in TOPICS if plotted(topic.name))
+        raise InputError(f"explain: --plot must go with a topic that has a chart, got {name!r}. Those are {charts}.")
+    if topic is not None:
+        if plot is not None:
+            write_chart(topic.name, activation, plot)
+        _explain_topic(console, topic, plot)
+        return
     for rule in RULES:
         if name.lower() in (rule.code.lower(), rule.name):
             _explain_rule(console, rule)
@@ -41,8 +58,10 @@ def explain(
     if name in claims:
         _explain_claim(console, name)
         return
-    known = [*(rule.code for rule in RULES), *(rule.name for rule in RULES), *claims]
-    raise UnknownNameError("explain", "a rule or claim", name, known)
+    known = [
+        *(rule.code for rule in RULES), *(rule.name for rule in RULES), *claims, *(topic.name for topic in TOPICS)
+    ]  # fmt: skip
+    raise UnknownNameError("explain", "a rule, claim or topic", name, known)
 
 
 def _explain_rule(console: Console, rule: Rule) -> None:
@@ -90,3 +109,32 @@ def _explain_claim(console: Console, claim_id: str) -> None:
     if supported:
         _paragraph(console, "Rules that rest on it", ", ".join(supported))
     console.print(f"\nRun it: gainstage lab run {claim_id}", style="dim")
+
+
+def _explain_topic(console: Console, topic: Topic, plot: Path | None) -> None:
+    console.print(f"[bold]{topic.name}[/]\n{escape(topic.title)}\n")
+    for line in topic.formula:
+        console.print(textwrap.indent(line, "    "), markup=False, soft_wrap=True)
+    console.print()
+    _paragraph(console, "What it says", topic.meaning)
+    _paragraph(console, "Where it holds", topic.validity)
+    figures = topic.table()
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for column, cell in zip(figures.columns, figures.rows[0], strict=True):
+        table.add_column(column, justify="left" if isinstance(cell, str) else "right", no_wrap=True)
+    for row in figures.rows:
+        table.add_row(*(escape(cell) if isinstance(cell, str) else f"{cell:.4g}" for cell in row))
+    console.print(f"\n[bold]{escape(figures.caption)}[/]")
+    console.print(table)
+    console.print("\n[bold]References[/]")
+    for reference in topic.references:
+        console.print(textwrap.indent(reference, "    "), markup=False, soft_wrap=True)
+    _next_steps(console, topic, plot)
+
+
+def _next_steps(console: Console, topic: Topic, plot: Path | None) -> None:
+    console.print(f"\nOther cases: {', '.join(topic.functions)} of {topic.module}", style="dim", soft_wrap=True)
+    if plot is not None:
+        console.print(f"Chart written: {plot}", markup=False, soft_wrap=True)
+    elif plotted(topic.name):
+        console.print(f"As a chart: gainstage explain {topic.name} --plot {topic.name}.svg", style="dim")

@@ -4,8 +4,10 @@ from gainstage.numerics.arguments import require_non_negative, require_positive,
 from gainstage.numerics.fans import Fans, fans
 from gainstage.numerics.gaussian import gaussian_expectation, gaussian_pair_expectation
 from gainstage.numerics.intervals import Interval, bootstrap_interval, paired_interval, student_t_quantile
+from gainstage.numerics.kinks import find_kinks
 from gainstage.numerics.quadrature import Elementwise, FloatArray, Integral, adaptive_integral
 from gainstage.numerics.roots import bracketed_root
+from gainstage.numerics.scales import scaled_expectation
 
 __all__ = [
     "Elementwise",
@@ -17,11 +19,13 @@ __all__ = [
     "bootstrap_interval",
     "bracketed_root",
     "fans",
+    "find_kinks",
     "gaussian_expectation",
     "gaussian_pair_expectation",
     "paired_interval",
     "require_non_negative",
     "require_positive",
     "require_within",
+    "scaled_expectation",
     "student_t_quantile",
 ]

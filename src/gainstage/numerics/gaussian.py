@@ -14,6 +14,7 @@ import numpy as np
 
 from gainstage.errors import InputError
 from gainstage.numerics.arguments import require_within
+from gainstage.numerics.kinks import find_kinks
 from gainstage.numerics.quadrature import (
     NODES,
     WEIGHTS,
@@ -25,7 +26,7 @@ from gainstage.numerics.quadrature import (
 # exp(-12²/2) = 5e-32: what lies beyond is below rounding for anything that grows like a power of z.
 RANGE = 12.0
 _HALF = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, RANGE)
-_PANELS = (*(-end for end in reversed(_HALF)), 0.0, *_HALF)
+PANELS = (*(-end for end in reversed(_HALF)), 0.0, *_HALF)
 _ROWS = 512
 
 
@@ -45,18 +46,18 @@ def density(z: FloatArray) -> FloatArray:
     return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-def gaussian_expectation(function: Elementwise, *, kinks: Iterable[float] = ()) -> float:
+def gaussian_expectation(function: Elementwise, *, kinks: Iterable[float] | None = None) -> float:
     """Returns E f(z) for z ~ N(0, 1).
 
     E f(z) = ∫ f(z) exp(-z²/2)/√(2π) dz, by adaptive composite Gauss-Legendre quadrature over |z| ≤ 12.
 
     Args:
         function: Elementwise numpy callable, float64 in and out, of any shape.
-        kinks: Points where f or a derivative of it jumps. One that is missing is nearly always found by
-            refinement; beside the end of a panel it may cost 1e-6, and a jump of f 1e-3.
+        kinks: Points where f or a derivative of it jumps; None to have them found by `find_kinks`. One that is
+            left out of a list may cost 1e-6, and a jump of f 1e-3.
 
     Returns:
-        The expectation, to 1e-10 of E|f(z)| where kinks are declared.
+        The expectation, to 1e-10 of E|f(z)|.
 
     Raises:
         InputError: if a kink or a value of f is not finite, or f is not piecewise smooth.
@@ -65,15 +66,15 @@ def gaussian_expectation(function: Elementwise, *, kinks: Iterable[float] = ()) 
         f must grow more slowly than exp(z²/2); a feature much narrower than 0.01 needs a kink beside it.
 
     Example:
-        >>> round(gaussian_expectation(lambda z: np.maximum(z, 0.0), kinks=(0.0,)), 10)
+        >>> round(gaussian_expectation(lambda z: np.maximum(z, 0.0)), 10)
         0.3989422804
     """
-    breakpoints = _breakpoints("gaussian_expectation", kinks)
+    breakpoints = _breakpoints("gaussian_expectation", find_kinks(function, reach=RANGE) if kinks is None else kinks)
     return adaptive_integral(lambda z: function(z) * density(z), breakpoints).value
 
 
 def gaussian_pair_expectation(
-    f: Elementwise, g: Elementwise, correlation: float, *, kinks: Iterable[float] = ()
+    f: Elementwise, g: Elementwise, correlation: float, *, kinks: Iterable[float] | None = None
 ) -> float:
     """Returns E f(z₁) g(z₂) for standard normal z₁, z₂ with the given correlation.
 
@@ -84,7 +85,7 @@ def gaussian_pair_expectation(
         f: Elementwise numpy callable of z₁.
         g: Elementwise numpy callable of z₂.
         correlation: c in [-1, 1].
-        kinks: Points where f or g, or a derivative, jumps.
+        kinks: Points where f or g, or a derivative, jumps; None to have them found by `find_kinks`.
 
     Returns:
         The expectation, to 1e-10 of E|f| E|g|.
@@ -103,7 +104,7 @@ def gaussian_pair_expectation(
     c = require_within(
         operation, "correlation", correlation, -1, 1, "Divide the covariance by both standard deviations."
     )
-    marks = tuple(kinks)
+    marks = _kinks_of(f, g) if kinks is None else tuple(kinks)
     breakpoints = _breakpoints(operation, marks)
     if abs(c) == 1:
         return gaussian_expectation(lambda z: f(z) * g(c * z), kinks=(*breakpoints, *(c * end for end in breakpoints)))
@@ -126,11 +127,16 @@ def gaussian_pair_expectation(
     return adaptive_integral(outer, (*breakpoints, *turns[np.abs(turns) < RANGE].tolist()), scale=scale).value
 
 
+def _kinks_of(f: Elementwise, g: Elementwise) -> tuple[float, ...]:
+    found = find_kinks(f, reach=RANGE)
+    return found if g is f else (*found, *find_kinks(g, reach=RANGE))
+
+
 def _breakpoints(operation: str, kinks: Iterable[float]) -> tuple[float, ...]:
     inside = [float(kink) for kink in kinks]
     if not all(math.isfinite(kink) for kink in inside):
         raise InputError(f"{operation}: kinks must be finite, got {inside!r}. Leave out what is not a kink.")
-    return tuple(sorted({*_PANELS, *(kink for kink in inside if abs(kink) < RANGE)}))
+    return tuple(sorted({*PANELS, *(kink for kink in inside if abs(kink) < RANGE)}))
 
 
 def _graded(spread: float) -> FloatArray:
@@ -142,7 +148,7 @@ def _graded(spread: float) -> FloatArray:
 def _features(g: Elementwise, kinks: tuple[float, ...]) -> FloatArray:
     """Where g needs finer panels than a Gaussian: its kinks, and what the adaptive mesh had to refine."""
     # Shifted, so that an undeclared kink at a round number does not hide on the end of a panel.
-    shifted = {-RANGE, RANGE, *(end + 0.0371 for end in _PANELS[1:-1]), *(k for k in kinks if abs(k) < RANGE)}
+    shifted = {-RANGE, RANGE, *(end + 0.0371 for end in PANELS[1:-1]), *(k for k in kinks if abs(k) < RANGE)}
     mesh = adaptive_integral(lambda z: g(z) * density(z), tuple(sorted(shifted))).edges
     return np.array(sorted((set(mesh) - shifted) | {k for k in kinks if abs(k) < RANGE}))
 
@@ -155,7 +161,7 @@ def _conditional_mean(g: Elementwise, centre: FloatArray, spread: float, feature
 
 
 def _mean_of_rows(g: Elementwise, centre: FloatArray, spread: float, features: FloatArray) -> FloatArray:
-    fixed = np.broadcast_to(np.asarray(_PANELS), (centre.size, len(_PANELS)))
+    fixed = np.broadcast_to(np.asarray(PANELS), (centre.size, len(PANELS)))
     moving = np.clip((features - centre[:, None]) / spread, -RANGE, RANGE)
     ends = np.sort(np.concatenate([fixed, moving], axis=1), axis=1)
     half = (ends[:, 1:] - ends[:, :-1]) / 2

@@ -24,6 +24,20 @@ def write_atomically(path: str | os.PathLike[str], text: str, operation: str) ->
     Raises:
         InputError: if the folder does not exist or cannot be written to.
     """
+    return write_bytes_atomically(path, text.encode("utf-8"), operation)
+
+
+def write_bytes_atomically(path: str | os.PathLike[str], content: bytes, operation: str) -> Path:
+    """The path of the file, now holding ``content``; as `write_atomically`.
+
+    Args:
+        path: Where to.
+        content: What.
+        operation: Who writes, as the user knows it, for the message.
+
+    Raises:
+        InputError: if the folder does not exist or cannot be written to.
+    """
     place = Path(path)
     if not place.parent.is_dir():
         raise InputError(
@@ -33,7 +47,7 @@ def write_atomically(path: str | os.PathLike[str], text: str, operation: str) ->
     if place.is_dir():
         raise InputError(f"{operation}: path must be a file, got the folder {str(place)!r}. Name a file inside it.")
     try:
-        _replace(place, text)
+        _replace(place, content)
     except OSError as error:
         raise InputError(
             f"{operation}: path must be writable, got {str(place)!r} ({error.strerror or error}). "
@@ -42,11 +56,11 @@ def write_atomically(path: str | os.PathLike[str], text: str, operation: str) ->
     return place
 
 
-def _replace(place: Path, text: str) -> None:
+def _replace(place: Path, content: bytes) -> None:
     handle, beside = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".tmp", dir=place.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         # mkstemp makes it private; a page that cannot be served or shared is no use.
         os.chmod(beside, place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask())
         os.replace(beside, place)

@@ -75,8 +75,9 @@ def gradient_band(
     states = forward_states(input_second_moment, layers)
     for index in range(len(layers) - 2, -1, -1):
         layer, q = layers[index], states[index]
-        sampled = _sampled(sampled, layer, q.square, above * bias_share(states[index + 1], layers[index + 1]))
-        above = _sensitivity(layer.activation, q.square) + above * log_slope(layer.activation, q.square)
+        above *= bias_share(states[index + 1], layers[index + 1])
+        sampled = _sampled(sampled, layer, q.square, above)
+        above = derivative_log_slope(layer.activation, q.square) + above * log_slope(layer.activation, q.square)
         slope = derivative_moment(layer.activation, in_range(q.square), 2)
         square *= slope * layers[index + 1].weight_var * _fan_ratio(layers[index + 1], layer)
         drift, variance = sampled.drift + above * q.drift, sampled.variance + above**2 * q.variance
@@ -140,6 +141,70 @@ def batch_norm_gradient_factor(act: Activation, batch_size: int | None = None) -
     return growth / ((batch_size - 3) * (own - other))
 
 
+def derivative_log_slope(act: Activation, q: float) -> float:
+    """Returns d ln E φ′(√q z)²/d ln q, by a central difference: how a gradient feels the scale of the signal.
+
+    Args:
+        act: The activation φ.
+        q: Variance of the preactivation.
+
+    Returns:
+        The slope: 0 for (leaky) ReLU, towards -1/2 for a saturated φ.
+
+    Example:
+        >>> from gainstage.theory.registry import activation
+        >>> derivative_log_slope(activation("relu"), 3.0)
+        0.0
+    """
+    if act.slopes is not None:
+        return 0.0
+    at, step = in_range(q), 1e-4
+    ends = [derivative_moment(act, at * math.exp(sign * step), 2) for sign in (-1, 1)]
+    return math.log(ends[1] / ends[0]) / (2 * step) if min(ends) > 0 else 0.0
+
+
+def derivative_scatter(act: Activation, q: float) -> float:
+    """Returns E φ′⁴/(E φ′²)² - 1: n times the relative variance of the mean of n squared derivatives.
+
+    Args:
+        act: The activation φ.
+        q: Variance of the preactivation.
+
+    Returns:
+        The excess, 0 where φ′ vanishes.
+
+    Example:
+        >>> from gainstage.theory.registry import activation
+        >>> derivative_scatter(activation("relu"), 1.0)
+        1.0
+    """
+    slope = derivative_moment(act, in_range(q), 2)
+    return derivative_moment(act, in_range(q), 4) / slope**2 - 1 if slope > 0 else 0.0
+
+
+def shared_scatter(act: Activation, q: float) -> float:
+    """Returns E φ²φ′²/(E φ² E φ′²) - 1: n times the covariance of the means of φ² and φ′² over n units.
+
+    Args:
+        act: The activation φ.
+        q: Variance of the preactivation.
+
+    Returns:
+        The covariance, relative to both means; negative where a large φ goes with a small slope.
+
+    Example:
+        >>> from gainstage.theory.registry import activation
+        >>> round(shared_scatter(activation("relu"), 1.0), 12)
+        1.0
+    """
+    at = in_range(q)
+    slope, square = derivative_moment(act, at, 2), second_moment(act, at)
+    if slope == 0 or square == 0:
+        return 0.0
+    product, kinks = scaled(act, lambda z: (act.function(z) * act.derivative(z)) ** 2, at)
+    return gaussian_expectation(product, kinks=kinks) / (slope * square) - 1
+
+
 def _sampled(below: State, layer: Layer, q: float, above: float) -> State:
     """Adds the scatter of one layer's n units: of φ′² u² here, and of φ² as the layers above feel it.
 
@@ -153,20 +218,9 @@ def _sampled(below: State, layer: Layer, q: float, above: float) -> State:
     activation = square_scatter(act, q)
     variance = gradient
     if above:
-        product, kinks = scaled(act, lambda z: (act.function(z) * act.derivative(z)) ** 2, at)
-        shared = gaussian_expectation(product, kinks=kinks) / (slope * square) - 1
-        variance += 2 * above * shared + above**2 * activation
+        variance += 2 * above * shared_scatter(act, q) + above**2 * activation
     drift = (gradient + above * activation) / 2
     return State(1.0, below.drift - drift / layer.width, below.variance + variance / layer.width)
-
-
-def _sensitivity(act: Activation, q: float) -> float:
-    """d ln E φ′(√q z)²/d ln q, by a central difference."""
-    if act.slopes is not None:
-        return 0.0
-    at, step = in_range(q), 1e-4
-    ends = [derivative_moment(act, at * math.exp(sign * step), 2) for sign in (-1, 1)]
-    return math.log(ends[1] / ends[0]) / (2 * step) if min(ends) > 0 else 0.0
 
 
 def _fan_ratio(above: Layer, layer: Layer) -> float:

@@ -7,8 +7,12 @@ the first has the fan-in in it. ``q`` is the variance of a preactivation, ``c`` 
 from __future__ import annotations
 
 import math
+from typing import overload
+
+import numpy as np
 
 from gainstage.numerics import (
+    FloatArray,
     gaussian_expectation,
     gaussian_pair_expectation,
     require_non_negative,
@@ -16,21 +20,32 @@ from gainstage.numerics import (
     require_within,
 )
 from gainstage.theory.activations import Activation
-from gainstage.theory.moments import derivative_second_moment, scaled, second_moment
+from gainstage.theory.moments import derivative_second_moment, require_all_non_negative, scaled, second_moment
 
 _WEIGHT = "Give fan_in times the variance of the weights."
 _BIAS = "Give the variance of the biases, 0 without them."
 _Q = "Give the variance of the preactivation."
 
 
-def q_map(q: float, act: Activation, weight_var: float, bias_var: float = 0.0) -> float:
+@overload
+def q_map(q: float, act: Activation, weight_var: float, bias_var: float = 0.0) -> float: ...
+@overload
+def q_map(
+    q: FloatArray, act: Activation, weight_var: float | FloatArray, bias_var: float | FloatArray = 0.0
+) -> FloatArray: ...
+def q_map(
+    q: float | FloatArray,
+    act: Activation,
+    weight_var: float | FloatArray,
+    bias_var: float | FloatArray = 0.0,
+) -> float | FloatArray:
     """Returns the next layer's variance q′ = σ_w² E φ(√q z)² + σ_b².
 
     Args:
-        q: Variance of the preactivation, at least 0.
+        q: Variance of the preactivation, at least 0; an array gives an array.
         act: The activation φ.
-        weight_var: σ_w² = fan_in·Var W.
-        bias_var: σ_b² = Var b.
+        weight_var: σ_w² = fan_in·Var W; with an array of q also an array that goes with it.
+        bias_var: σ_b² = Var b; likewise.
 
     Returns:
         The variance of the next preactivation.
@@ -49,6 +64,10 @@ def q_map(q: float, act: Activation, weight_var: float, bias_var: float = 0.0) -
     References:
         Poole et al. 2016, Exponential expressivity in deep neural networks through transient chaos.
     """
+    if isinstance(q, np.ndarray) or isinstance(weight_var, np.ndarray) or isinstance(bias_var, np.ndarray):
+        for name, values, advice in (("weight_var", weight_var, _WEIGHT), ("bias_var", bias_var, _BIAS)):
+            require_all_non_negative("q_map", name, np.asarray(values, dtype=np.float64), advice)
+        return weight_var * second_moment(act, np.asarray(q, dtype=np.float64)) + bias_var
     _require_variances("q_map", q, weight_var, bias_var)
     return weight_var * second_moment(act, q) + bias_var
 
@@ -128,13 +147,17 @@ def c_map(c: float, q: float, act: Activation, weight_var: float, bias_var: floa
     return min(1.0, max(-1.0, covariance / q_map(q, act, weight_var, bias_var)))
 
 
-def chi1(q: float, act: Activation, weight_var: float) -> float:
+@overload
+def chi1(q: float, act: Activation, weight_var: float) -> float: ...
+@overload
+def chi1(q: FloatArray, act: Activation, weight_var: float | FloatArray) -> FloatArray: ...
+def chi1(q: float | FloatArray, act: Activation, weight_var: float | FloatArray) -> float | FloatArray:
     """Returns χ₁ = σ_w² E φ′(√q z)²: the slope of the c-map at c = 1, and the growth of squared gradients.
 
     Args:
-        q: Variance of the preactivation, at least 0; usually the fixed point q*.
+        q: Variance of the preactivation, at least 0; usually the fixed point q*. An array gives an array.
         act: The activation φ.
-        weight_var: σ_w² = fan_in·Var W.
+        weight_var: σ_w² = fan_in·Var W; with an array of q also an array that goes with it.
 
     Returns:
         The factor: below 1 ordered (gradients vanish), above 1 chaotic (they explode).
@@ -153,6 +176,9 @@ def chi1(q: float, act: Activation, weight_var: float) -> float:
     References:
         Schoenholz et al. 2017, Deep information propagation.
     """
+    if isinstance(q, np.ndarray) or isinstance(weight_var, np.ndarray):
+        require_all_non_negative("chi1", "weight_var", np.asarray(weight_var, dtype=np.float64), _WEIGHT)
+        return weight_var * derivative_second_moment(act, np.asarray(q, dtype=np.float64))
     _require_variances("chi1", q, weight_var, 0.0)
     return weight_var * derivative_second_moment(act, q)
 

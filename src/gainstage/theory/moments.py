@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import math
+from typing import overload
+
+import numpy as np
 
 from gainstage.errors import InputError
-from gainstage.numerics import Elementwise, gaussian_expectation, require_non_negative
+from gainstage.numerics import (
+    Elementwise,
+    FloatArray,
+    gaussian_expectation,
+    require_non_negative,
+    scaled_expectation,
+)
 from gainstage.theory.activations import Activation
 
 _VARIANCE = "Give the variance of the preactivation."
 
 
-def mean(act: Activation, q: float = 1.0) -> float:
+@overload
+def mean(act: Activation, q: float = 1.0) -> float: ...
+@overload
+def mean(act: Activation, q: FloatArray) -> FloatArray: ...
+def mean(act: Activation, q: float | FloatArray = 1.0) -> float | FloatArray:
     """Returns E φ(√q z) for z ~ N(0, 1).
 
     Args:
         act: The activation φ.
-        q: Variance of the preactivation, at least 0.
+        q: Variance of the preactivation, at least 0; an array gives an array.
 
     Returns:
         The mean of the activation, in the unit of φ.
@@ -32,6 +45,11 @@ def mean(act: Activation, q: float = 1.0) -> float:
         >>> round(mean(activation("relu")), 6)
         0.398942
     """
+    if isinstance(q, np.ndarray):
+        require_all_non_negative("mean", "q", q, _VARIANCE)
+        if act.slopes is not None:
+            return (act.slopes[1] - act.slopes[0]) * np.sqrt(q / (2 * math.pi))
+        return scaled_expectation(act.function, np.sqrt(q), kinks=act.kinks)
     require_non_negative("mean", "q", q, _VARIANCE)
     if act.slopes is not None:
         left, right = act.slopes
@@ -40,12 +58,16 @@ def mean(act: Activation, q: float = 1.0) -> float:
     return gaussian_expectation(function, kinks=kinks)
 
 
-def second_moment(act: Activation, q: float = 1.0) -> float:
+@overload
+def second_moment(act: Activation, q: float = 1.0) -> float: ...
+@overload
+def second_moment(act: Activation, q: FloatArray) -> FloatArray: ...
+def second_moment(act: Activation, q: float | FloatArray = 1.0) -> float | FloatArray:
     """Returns E φ(√q z)² for z ~ N(0, 1).
 
     Args:
         act: The activation φ.
-        q: Variance of the preactivation, at least 0.
+        q: Variance of the preactivation, at least 0; an array gives an array.
 
     Returns:
         The mean square of the activation.
@@ -61,6 +83,11 @@ def second_moment(act: Activation, q: float = 1.0) -> float:
         >>> round(second_moment(activation("tanh")), 6)
         0.394294
     """
+    if isinstance(q, np.ndarray):
+        require_all_non_negative("second_moment", "q", q, _VARIANCE)
+        if act.slopes is not None:
+            return q * _half_sum(act.slopes, 2)
+        return scaled_expectation(lambda h: act.function(h) ** 2, np.sqrt(q), kinks=act.kinks)
     require_non_negative("second_moment", "q", q, _VARIANCE)
     if act.slopes is not None:
         return q * _half_sum(act.slopes, 2)
@@ -94,12 +121,16 @@ def fourth_moment(act: Activation, q: float = 1.0) -> float:
     return _power_moment(act, act.function, q, 4)
 
 
-def derivative_second_moment(act: Activation, q: float = 1.0) -> float:
+@overload
+def derivative_second_moment(act: Activation, q: float = 1.0) -> float: ...
+@overload
+def derivative_second_moment(act: Activation, q: FloatArray) -> FloatArray: ...
+def derivative_second_moment(act: Activation, q: float | FloatArray = 1.0) -> float | FloatArray:
     """Returns E φ′(√q z)² for z ~ N(0, 1); at q = 0 its limit, φ′(0)².
 
     Args:
         act: The activation φ.
-        q: Variance of the preactivation, at least 0.
+        q: Variance of the preactivation, at least 0; an array gives an array.
 
     Returns:
         The mean square of the derivative.
@@ -115,6 +146,10 @@ def derivative_second_moment(act: Activation, q: float = 1.0) -> float:
         >>> derivative_second_moment(activation("relu"))
         0.5
     """
+    if isinstance(q, np.ndarray):
+        require_all_non_negative("derivative_second_moment", "q", q, _VARIANCE)
+        found = scaled_expectation(lambda h: act.derivative(h) ** 2, np.sqrt(q), kinks=act.kinks)
+        return np.where(q == 0, derivative_moment(act, 0.0, 2), found)
     require_non_negative("derivative_second_moment", "q", q, _VARIANCE)
     return derivative_moment(act, q, 2)
 
@@ -248,6 +283,26 @@ def scaled(act: Activation, function: Elementwise, q: float) -> tuple[Elementwis
     turns = [4.0**power / root for power in range(40) if 4.0**power < root]
     kinks = (*(kink / root for kink in act.kinks), *(-turn for turn in turns), *turns)
     return (lambda z: function(root * z)), kinks
+
+
+def require_all_non_negative(operation: str, name: str, values: FloatArray, next_step: str) -> None:
+    """Raises unless every entry of an array is finite and at least 0.
+
+    Args:
+        operation: The public function, as the user knows it.
+        name: The argument.
+        values: What was given.
+        next_step: One sentence that says what to hand in instead.
+
+    Raises:
+        InputError: with the first entry that is not.
+
+    Example:
+        >>> require_all_non_negative("q_map", "q", np.array([0.0, 2.0]), "Give variances.")
+    """
+    wrong = values[~(np.isfinite(values) & (values >= 0))]
+    if wrong.size:
+        require_non_negative(operation, name, float(wrong[0]), next_step)
 
 
 def _half_sum(slopes: tuple[float, float], power: int) -> float:
