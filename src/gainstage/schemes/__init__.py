@@ -7,6 +7,7 @@ from gainstage.schemes.catalogue.he import he
 from gainstage.schemes.catalogue.lecun import lecun
 from gainstage.schemes.initialize import initialize
 from gainstage.schemes.planner import Plan, follower, plan
+from gainstage.schemes.prediction import Prediction, predict
 from gainstage.schemes.report import InitReport, Row
 from gainstage.schemes.variances import draw
 
@@ -15,6 +16,7 @@ __all__ = [
     "InitReport",
     "LayerScheme",
     "Plan",
+    "Prediction",
     "Row",
     "Site",
     "draw",
@@ -24,6 +26,7 @@ __all__ = [
     "initialize",
     "lecun",
     "plan",
+    "predict",
     "preserving_gain",
     "register",
     "scheme",

@@ -134,7 +134,11 @@ def _fans(
         stride, transposed, groups = ops.convolution_geometry(args)
         result = fans(tuple(weight.shape), groups=groups, transposed=transposed, stride=stride)
         name = f"conv{'_transpose' if transposed else ''}{weight.ndim - 2}d"
-        return name, (result.fan_in, result.fan_out), {"groups": float(groups)}
+        attributes = {"groups": float(groups)}
+        covered = 1.0 if transposed else ops.coverage(args)
+        if covered < 1:
+            attributes["coverage"] = covered
+        return name, (result.fan_in, result.fan_out), attributes
     if spec.name == "bilinear":
         return spec.name, (float(weight.shape[1] * weight.shape[2]), float(weight.shape[0])), {}
     if spec.kind == "embedding":

@@ -273,6 +273,30 @@ def convolution_geometry(args: tuple[Any, ...]) -> tuple[tuple[int, ...], bool, 
     return tuple(int(s) for s in args[3]), bool(args[6]), int(args[8])
 
 
+def coverage(args: tuple[Any, ...]) -> float:
+    """The share of a convolution's taps that lie on its input and not on the padding, over all outputs."""
+    sizes, kernel = args[0].shape[2:], args[1].shape[2:]
+    share = 1.0
+    for dim, (size, taps) in enumerate(zip(sizes, kernel, strict=True)):
+        stride, padding, dilation = (int(values[dim if len(values) > 1 else 0]) for values in args[3:6])
+        if padding:
+            share *= _covered(int(size), int(taps), stride, padding, dilation)
+    return share
+
+
+@lru_cache(maxsize=4096)
+def _covered(size: int, taps: int, stride: int, padding: int, dilation: int) -> float:
+    outputs = (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+    hits = 0
+    for tap in range(taps):
+        # Outputs o with 0 <= o * stride - padding + tap * dilation < size.
+        offset = tap * dilation - padding
+        first = max(0, -(offset // stride)) if offset < 0 else 0
+        last = min(outputs - 1, (size - 1 - offset) // stride)
+        hits += max(0, last - first + 1)
+    return hits / (outputs * taps)
+
+
 def signal_tensors(values: Any) -> list[torch.Tensor]:
     """The floating or complex tensors directly in (or one list deep in) an operation's arguments or results."""
     if isinstance(values, torch.Tensor):

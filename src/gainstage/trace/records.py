@@ -59,7 +59,8 @@ class LayerRecord:
             operations without a record.
         via: Those operations, if they change values (``max_pool2d``, ``dropout``, ``mul``).
         parameters: Full paths of the parameters that it reads, the weight first.
-        attributes: Numbers that the operation was called with (``negative_slope``, ``groups``).
+        attributes: Numbers that the operation was called with (``negative_slope``, ``groups``); of a padded
+            convolution also ``coverage``, the share of its taps that lie on its input.
         batch_size: Length of the first dimension, None for a scalar.
         input_rms: rms of what a parameterised map reads.
         mean, std, rms, max_abs, zero_fraction: Over all finite values of the output; std is the population's.

@@ -1,0 +1,64 @@
+"""How often theory is right: predicted against measured levels of the networks of tests/zoo, as they are built.
+
+    python benchmarks/predict.py [--only TEXT ...]
+
+A layer counts if it has a band; where theory has nothing to say the prediction starts again from the measured value,
+and the layer is counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+import gainstage as gs
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from zoo.case import Size
+from zoo.cases import CASES
+
+SIZE = Size(batch=4, pixels=64, width=64, length=8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--only", nargs="*", default=[], help="networks whose name contains one of these")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    total: Counter[str] = Counter()
+    print(f"{'network':<44}{'levels':>14}{'restarts':>10}{'gradients':>14}{'restarts':>10}")
+    for case in CASES.values():
+        if options.only and not any(text in case.name for text in options.only):
+            continue
+        found = gs.schemes.predict(gs.record(case.parts(SIZE).subject()))
+        here = Counter({"layers": len(found)})
+        for entry in found:
+            here[f"level {entry.inside}"] += 1
+            here[f"gradient {entry.grad_inside}"] += 1
+        total += here
+        print(f"{case.name:<44}{_counts(here)}", flush=True)
+    print(f"\n{'all':<44}{_counts(total)}")
+    for what in ("level", "gradient"):
+        known = total[f"{what} True"] + total[f"{what} False"]
+        if known:
+            print(f"{what}s inside their band: {100 * total[f'{what} True'] / known:.1f} % of {known}")
+
+
+def _counts(counts: Counter[str]) -> str:
+    cells = []
+    for what in ("level", "gradient"):
+        good, bad = counts[f"{what} True"], counts[f"{what} False"]
+        cells.append(f"{f'{good} of {good + bad}':>14}{counts[f'{what} None']:>10}")
+    return "".join(cells)
+
+
+if __name__ == "__main__":
+    main()
