@@ -8,6 +8,7 @@ from gainstage import theory
 from gainstage.errors import InputError
 from gainstage.schemes.base import SCHEMES, LayerScheme, Site
 from gainstage.schemes.catalogue import AUTO, scheme
+from gainstage.schemes.index import index
 from gainstage.schemes.reasons import parameter_of, readers_of, refusal
 from gainstage.schemes.targets import branch_scales, saturating_level
 from gainstage.theory import Activation
@@ -113,12 +114,10 @@ def follower(trace: Trace, position: int) -> LayerRecord | None:
     Returns:
         The activation's record; None where the next map, sum, attention or the output comes first.
     """
-    waiting = [position]
+    waiting, read_by = [position], index(trace).read_by
     for current in waiting:
-        for reader in range(current + 1, len(trace.layers)):
+        for reader in read_by[current]:
             layer = trace.layers[reader]
-            if current not in layer.inputs:
-                continue
             if layer.kind == "activation" and layer.op not in ("softmax", "log_softmax"):
                 return layer
             if layer.kind == "norm" and reader not in waiting:

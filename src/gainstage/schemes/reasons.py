@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from gainstage.schemes.index import index
 from gainstage.trace.records import LayerRecord, ParameterRecord, Trace
 
 # Gates stacked in one matrix, run in a fused kernel on one device and step by step on another.
@@ -70,9 +71,9 @@ def _as_read(name: str, reader: LayerRecord, trace: Trace) -> str:
 
 def parameter_of(trace: Trace, name: str) -> ParameterRecord:
     """The record of a parameter by its full path."""
-    return next(parameter for parameter in trace.parameters if parameter.name == name)
+    return index(trace).parameters[name]
 
 
 def readers_of(trace: Trace, name: str) -> list[LayerRecord]:
     """The layers that read a parameter, in execution order."""
-    return [layer for layer in trace.layers if name in layer.parameters]
+    return index(trace).readers.get(name, [])
