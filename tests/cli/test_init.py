@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from gainstage.schemes import scheme_names
 from gainstage.schemes.catalogue import FAMILIES
+from gainstage.schemes.structured import STRUCTURED
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -19,7 +20,8 @@ def test_every_scheme_by_its_name(name: str, run: Run, factories: str) -> None:
     status, out, err = run("init", f"{factories}:healthy", "--scheme", name)
     assert (status, err) == (0, "")
     assert out.startswith("layer  followed by  scheme")
-    assert name.startswith("auto") or ("orthogonal" if name == "lsuv" else name) in out
+    drawn_by = {"lsuv": "orthogonal", **{key: entry.base for key, entry in STRUCTURED.items()}}.get(name, name)
+    assert drawn_by.startswith("auto") or drawn_by in out
 
 
 def test_what_is_written_is_what_was_drawn(run: Run, factories: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from gainstage import schemes
 from gainstage.errors import InitializationError, UnknownNameError
 from gainstage.schemes import SCHEMES, LayerScheme, Site
 from gainstage.schemes.catalogue import FAMILIES
+from gainstage.schemes.structured import STRUCTURED
 from gainstage.seeding import generator
 
 CONSTANT = ("zeros", "identity", "dirac")
@@ -65,8 +66,12 @@ def test_a_familys_file_names_its_schemes_and_the_order_is_that_of_the_files() -
     assert all(entry.source for entry in SCHEMES.values())
 
 
+# Those for whole networks multiply what these draw, and have tests of their own.
+LAYER_SCHEMES = [name for name in schemes.scheme_names() if name != "lsuv" and name not in STRUCTURED]
+
+
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", [name for name in schemes.scheme_names() if name != "lsuv"])
+@pytest.mark.parametrize("name", LAYER_SCHEMES)
 def test_every_scheme_initializes_every_network(name: str, network: str) -> None:
     model, batch = built(network)
     plans = {entry.layer: entry for entry in schemes.plan(gs.record(model, batch, backward=False), name)}

@@ -16,6 +16,7 @@ from gainstage.schemes.planner import Plan, plan
 from gainstage.schemes.reasons import reason
 from gainstage.schemes.report import InitReport, Row
 from gainstage.schemes.samples import sample_inputs
+from gainstage.schemes.structured import STRUCTURED
 from gainstage.seeding import generator
 from gainstage.trace import Trace, record
 from gainstage.trace.outline import outline
@@ -43,9 +44,11 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
         model: Any module; changed in place, or not at all if this raises.
         batch: A batch as in `gainstage.Subject`; its targets are not needed. None: a random one is made from the
             first layer's signature.
-        scheme: ``auto`` (normal), ``auto_uniform``, ``auto_truncated_normal``, or a scheme for all layers such as
-            ``he_uniform`` or ``orthogonal``: any of `gainstage.schemes.scheme_names`. Where a scheme cannot draw
-            a weight, another takes its place, which the layer's note says.
+        scheme: ``auto`` (normal), ``auto_uniform``, ``auto_truncated_normal``, and ``lsuv`` (orthogonal), which a
+            batch scales; ``fixup``, ``skipinit`` or ``gpt2`` for whole residual networks, or a scheme for all layers
+            such as ``he_uniform`` or ``delta_orthogonal``, which are left as they are drawn: any of
+            `gainstage.schemes.scheme_names`. Where a scheme cannot draw a weight, another takes its place, which
+            the layer's note says.
         seed: Of the draws.
 
     Returns:
@@ -75,22 +78,25 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
     if next(model.parameters(), None) is None:
         return InitReport((), (), ())
     subject = subject.replace(batches=_made_batch(subject) if batch is None else _one_batch(batch))
-    return initialize_subject(subject, scheme=scheme, seed=seed, driven=batch is not None)
+    return initialize_subject(subject, scheme=scheme, seed=seed, driven=batch is not None, meta=batch is None)
 
 
-def initialize_subject(subject: Subject, *, scheme: str = "auto", seed: int = 0, driven: bool = False) -> InitReport:
+def initialize_subject(
+    subject: Subject, *, scheme: str = "auto", seed: int = 0, driven: bool = False, meta: bool = False
+) -> InitReport:
     """`initialize` for a subject's model, on its first batch, by its own forward.
 
     Args:
         subject: Whose model is initialized.
         scheme, seed: As in `initialize`.
         driven: Scale by the levels that the batch shows, where the scheme leaves them to it.
+        meta: Outline the model on the meta device: nothing is computed for the plan.
     """
     _require_known(scheme)
     parameters = dict(subject.model.named_parameters())
     _require_built(parameters)
     driven = driven and scheme in DRIVEN
-    before = outline(subject, meta=not driven)
+    before = outline(subject, meta=meta)
     plans = plan(before, DRIVEN.get(scheme, scheme))
     draws = {entry.weight: _drawn(entry, seed) for entry in plans}
     for entry in plans:
@@ -175,7 +181,7 @@ def _one_batch(batch: Any) -> Any:
 
 
 def _require_known(name: str) -> None:
-    if name not in DRIVEN:
+    if name not in DRIVEN and name not in STRUCTURED:
         scheme(name)
 
 

@@ -10,6 +10,7 @@ from gainstage.schemes.base import SCHEMES, LayerScheme, Site
 from gainstage.schemes.catalogue import AUTO, scheme
 from gainstage.schemes.index import index
 from gainstage.schemes.reasons import parameter_of, readers_of, refusal
+from gainstage.schemes.structured import STRUCTURED
 from gainstage.schemes.targets import branch_scales, saturating_level
 from gainstage.theory import Activation
 from gainstage.trace.records import LayerRecord, Trace
@@ -62,7 +63,8 @@ def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
 
     Args:
         trace: Of one pass of the model.
-        name: ``auto`` (normal), ``auto_uniform``, ``auto_truncated_normal``, or one scheme for all.
+        name: ``auto`` (normal), ``auto_uniform``, ``auto_truncated_normal``; one scheme for all; or one for whole
+            networks: ``fixup``, ``skipinit``, ``gpt2``.
 
     Returns:
         The plans; their weights are distinct.
@@ -79,21 +81,26 @@ def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
     References:
         Glorot and Bengio 2010; He et al. 2015; LeCun et al. 1998.
     """
-    fixed = None if name in AUTO else scheme(name)
-    distribution = AUTO.get(name, "normal")
+    structured = STRUCTURED.get(name)
+    base = name if structured is None else structured.base
+    fixed = None if base in AUTO else scheme(base)
+    distribution = AUTO.get(base, "normal")
     plans: dict[str, Plan] = {}
-    scales = branch_scales(trace) if fixed is None else {}
+    if structured is not None:
+        scales, why = structured.scales(trace), structured.why
+    else:
+        scales, why = branch_scales(trace) if fixed is None else {}, "the end of a residual branch, by its stream"
     for position, layer in enumerate(trace.layers):
         if layer.kind not in MAPS or not layer.parameters or layer.parameters[0] in plans:
             continue
         if refusal(layer, trace) is None:
-            plans[layer.parameters[0]] = _plan(trace, position, fixed, distribution, scales.get(position, 1.0))
-    return tuple(plans.values()) if fixed is not None else _levelled(tuple(plans.values()))
+            plans[layer.parameters[0]] = _plan(trace, position, fixed, distribution, scales.get(position, 1.0), why)
+    return tuple(plans.values()) if name not in AUTO else _levelled(tuple(plans.values()))
 
 
 def _levelled(plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
     """The plans with the levels that saturating activations are to be fed, by how many of them there are."""
-    saturating = [entry.weight for entry in plans if _family(entry.site.activation) == "glorot"]
+    saturating = {entry.weight for entry in plans if _family(entry.site.activation) == "glorot"}
     return tuple(
         replace(entry, level=entry.level * saturating_level(entry.site.activation, len(saturating)))
         if entry.site.activation is not None and entry.weight in saturating
@@ -125,7 +132,7 @@ def follower(trace: Trace, position: int) -> LayerRecord | None:
     return None
 
 
-def _plan(trace: Trace, position: int, fixed: LayerScheme | None, distribution: str, scale: float) -> Plan:
+def _plan(trace: Trace, position: int, fixed: LayerScheme | None, distribution: str, scale: float, why: str) -> Plan:
     layer, behind = trace.layers[position], follower(trace, position)
     act = None if behind is None else _known(behind, trace)
     bias = layer.parameters[1] if len(layer.parameters) == 2 and layer.bias_rms is not None else None
@@ -135,7 +142,7 @@ def _plan(trace: Trace, position: int, fixed: LayerScheme | None, distribution: 
         site = replace(site, gain=chosen.gain(act))
     notes = [*_notes(trace, layer, behind, act), *replaced]
     if scale != 1:
-        notes.append(f"ends a residual branch: scaled by 1/√{round(scale**-2)}, the number of sums in its stream")
+        notes.append(f"times {scale:.3g}: {why}")
     return Plan(
         layer.name, layer.parameters[0], bias, "none" if behind is None else behind.op, chosen, site.gain,
         site.fan_in, site.fan_out, chosen.variance(site) * scale**2, site, scale, scale, "; ".join(notes),

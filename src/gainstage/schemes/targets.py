@@ -28,21 +28,26 @@ def branch_scales(trace: Trace) -> dict[int, float]:
     References:
         Zhang et al. 2019, Fixup; Radford et al. 2019, which scales residual projections by 1/√(2·layers).
     """
-    chains: list[list[Residual]] = []
+    scales: dict[int, float] = {}
+    for chain in chains(trace):
+        for block in chain:
+            if len(chain) > 1 and block.branch and trace.layers[block.branch[-1]].kind in MAPS:
+                scales[block.branch[-1]] = len(chain) ** -0.5
+    return scales
+
+
+def chains(trace: Trace) -> list[list[Residual]]:
+    """The residual streams of a network: each a list of blocks, of which one begins where the one before ends."""
+    found: list[list[Residual]] = []
     ends: dict[int, list[Residual]] = {}
     for block in trace.residuals:
         chain = ends.pop(_stream(trace, block.fork), None)
         if chain is None:
             chain = []
-            chains.append(chain)
+            found.append(chain)
         chain.append(block)
         ends[block.sum] = chain
-    scales: dict[int, float] = {}
-    for chain in chains:
-        for block in chain:
-            if len(chain) > 1 and block.branch and trace.layers[block.branch[-1]].kind in MAPS:
-                scales[block.branch[-1]] = len(chain) ** -0.5
-    return scales
+    return found
 
 
 def _stream(trace: Trace, fork: int | None) -> int:

@@ -10,6 +10,7 @@ import pkgutil
 
 from gainstage.errors import UnknownNameError
 from gainstage.schemes.base import SCHEMES, LayerScheme
+from gainstage.schemes.structured import STRUCTURED
 
 AUTO = {
     "auto": "normal", "auto_normal": "normal", "auto_uniform": "uniform",
@@ -31,7 +32,7 @@ def scheme_names() -> tuple[str, ...]:
         >>> scheme_names()[:3]
         ('auto', 'auto_normal', 'auto_uniform')
     """
-    return (*DRIVEN, *SCHEMES)
+    return (*DRIVEN, *STRUCTURED, *SCHEMES)
 
 
 def scheme(name: str) -> LayerScheme:
