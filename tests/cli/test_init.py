@@ -30,6 +30,26 @@ def test_what_is_written_is_what_was_drawn(run: Run, factories: str, tmp_path: P
     assert load_file(path)["0.weight"].diagonal().tolist() == [1.0] * 16
 
 
+def test_the_table_holds_predicted_against_measured_levels(run: Run, factories: str) -> None:
+    _, out, _ = run("init", f"{factories}:healthy", "--scheme", "he_normal")
+    head, first = out.splitlines()[:2]
+    assert head.split()[-6:] == ["before:", "predicted", "measured", "after:", "predicted", "measured"]
+    predicted, measured = (float(cell) for cell in first.split()[-2:])
+    assert predicted == pytest.approx(measured, rel=0.5)
+
+
+def test_a_dry_run_shows_the_plan_and_draws_nothing(run: Run, factories: str, tmp_path: Path) -> None:
+    status, out, err = run("init", f"{factories}:healthy", "--dry-run")
+    assert (status, err) == (0, "")
+    assert "he_normal" in out
+    assert "fan in" in out
+    assert "initialized" not in out
+    path = str(tmp_path / "weights.safetensors")
+    status, out, err = run("init", f"{factories}:healthy", "--dry-run", "--save", path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "--save must come without --dry-run" in err
+
+
 def test_help_lists_the_families(run: Run) -> None:
     _, out, _ = run("init", "--help")
     listed = " ".join(out.replace("│", " ").split())

@@ -167,3 +167,33 @@ def test_nothing_but_the_weights_changes_and_all_or_nothing() -> None:
 
 def test_every_name_is_known() -> None:
     assert "lsuv" in schemes.scheme_names()
+
+
+def test_a_generator_is_a_seed() -> None:
+    one, other, third = (nn.Linear(8, 8) for _ in range(3))
+    generator, batch = torch.Generator().manual_seed(5), vectors()
+    gs.initialize(one, batch, seed=generator)
+    gs.initialize(other, batch, seed=generator)
+    gs.initialize(third, batch, seed=torch.Generator().manual_seed(5))
+    assert torch.equal(one.weight, third.weight)
+    assert not torch.equal(one.weight, other.weight)
+
+
+def test_a_plan_needs_no_memory_for_weights() -> None:
+    with torch.device("meta"):
+        layer = nn.TransformerEncoderLayer(4096, 32, 16384, batch_first=True, norm_first=True)
+        model = nn.TransformerEncoder(layer, 24, enable_nested_tensor=False)
+    plans = schemes.planned(gs.Subject(model, torch.randn(1, 8, 4096)))
+    assert len(plans) == 24 * 4
+    assert sum(p.numel() for p in model.parameters()) > 4e9
+    assert plans[1].scale == pytest.approx(48**-0.5)
+
+
+def test_what_is_left_is_known_by_what_it_does() -> None:
+    parts = CASES["torch:class-token-and-positions"].parts(SMALL)
+    reasons = dict(gs.initialize(parts.model, parts.batch).untouched)
+    assert "tokens put beside the signal" in reasons["token"]
+    assert "positions" in reasons["positions"]
+    parts = CASES["torch:affine-by-hand"].parts(SMALL)
+    reasons = dict(gs.initialize(parts.model, parts.batch).untouched)
+    assert "a scale" in reasons["scale"]

@@ -26,17 +26,30 @@ def init(
     target: str = targets.TARGET,
     scheme: str = typer.Option("auto", "--scheme", help=_SCHEME),
     save: Path | None = typer.Option(None, "--save", help="Write the initialized weights to this .safetensors file."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the plan, and draw nothing."),
     seed: int = typer.Option(0, "--seed", help="Of the draws."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
     batch_size: int = targets.BATCH_SIZE,
 ) -> None:
     """Initialize a network for what follows each layer, and show what became of its levels."""
+    if save is not None and dry_run:
+        raise InputError("init: --save must come without --dry-run, got both. With --dry-run nothing is drawn.")
     if save is not None and (save.suffix != ".safetensors" or not save.parent.is_dir()):
         raise InputError(f"init: --save must name a .safetensors file in an existing folder, got {str(save)!r}.")
     subject = targets.load(target, input_shape, classes, batch_size)
+    from gainstage.schemes.report import level_table, plan_table  # late: these need torch
+
+    if dry_run:
+        from gainstage.schemes.initialize import planned
+
+        stdout().print(plan_table(planned(subject, scheme)), markup=False, soft_wrap=True)
+        return
+    before = gs.schemes.predict(gs.record(subject, backward=False))
     report = gs.initialize(subject.model, subject.batches.first(), scheme=scheme, seed=seed)
-    stdout().print(str(report), markup=False, soft_wrap=True)
+    after = gs.schemes.predict(gs.record(subject, backward=False))
+    lines = [level_table(report.rows, before, after), *report.closing()]
+    stdout().print("\n".join(lines), markup=False, soft_wrap=True)
     if save is not None:
         from safetensors.torch import save_model  # late: it needs torch
 

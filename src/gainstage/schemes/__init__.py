@@ -5,7 +5,7 @@ from gainstage.schemes.catalogue import scheme, scheme_names
 from gainstage.schemes.catalogue.glorot import glorot
 from gainstage.schemes.catalogue.he import he
 from gainstage.schemes.catalogue.lecun import lecun
-from gainstage.schemes.initialize import initialize
+from gainstage.schemes.initialize import initialize, planned
 from gainstage.schemes.planner import Plan, follower, plan
 from gainstage.schemes.prediction import Prediction, predict
 from gainstage.schemes.report import InitReport, Row
@@ -26,6 +26,7 @@ __all__ = [
     "initialize",
     "lecun",
     "plan",
+    "planned",
     "predict",
     "preserving_gain",
     "register",

@@ -26,7 +26,9 @@ from gainstage.trace.subject import BatchSeries, Subject
 __all__ = ["InitReport", "Row", "initialize", "initialize_subject"]
 
 
-def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", seed: int = 0) -> InitReport:
+def initialize(
+    model: nn.Module, batch: Any = None, *, scheme: str = "auto", seed: int | torch.Generator = 0
+) -> InitReport:
     """Draws the weights of every linear and convolutional layer anew, for the activation that follows it, in place.
 
     He's scheme with the computed gain before ReLU and its kin, Var W = gain²/fan_in; Glorot's before tanh, sigmoid
@@ -49,7 +51,7 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
             such as ``he_uniform`` or ``delta_orthogonal``, which are left as they are drawn: any of
             `gainstage.schemes.scheme_names`. Where a scheme cannot draw a weight, another takes its place, which
             the layer's note says.
-        seed: Of the draws.
+        seed: Of the draws; a generator gives one, and is advanced by it.
 
     Returns:
         What was initialized, what was left and why, and each layer's figures before and after.
@@ -74,6 +76,8 @@ def initialize(model: nn.Module, batch: Any = None, *, scheme: str = "auto", see
         Glorot and Bengio 2010; He et al. 2015; LeCun et al. 1998.
     """
     _require_known(scheme)
+    if isinstance(seed, torch.Generator):
+        seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
     subject = Subject(model, (), loss=_unjudged)
     if next(model.parameters(), None) is None:
         return InitReport((), (), ())
@@ -138,6 +142,30 @@ def _drawn_rows(
     with _all_or_nothing(parameters, draws):
         after = _recorded(subject)
     return tuple(_row(entry, before, after) for entry in plans)
+
+
+def planned(subject: Subject, scheme: str = "auto") -> tuple[Plan, ...]:
+    """What `initialize` would draw, without drawing: the model is outlined, on the meta device where it can be.
+
+    Args:
+        subject: Whose model is planned for, on its first batch; it may be on the meta device itself.
+        scheme: As in `initialize`.
+
+    Returns:
+        One plan for each weight that would be drawn, in order of execution.
+
+    Raises:
+        UnknownNameError: if there is no such scheme.
+        SubjectError: if the batch does not fit the model.
+
+    Example:
+        >>> import torch, gainstage as gs
+        >>> model = torch.nn.Linear(65536, 65536, device="meta")
+        >>> [entry.fan_in for entry in planned(gs.Subject(model, torch.randn(2, 65536)))]
+        [65536.0]
+    """
+    _require_known(scheme)
+    return plan(outline(subject), DRIVEN.get(scheme, scheme))
 
 
 @contextmanager

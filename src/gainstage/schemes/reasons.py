@@ -17,6 +17,13 @@ COMPUTED = "of a layer that computes its weight from its parameters (weight norm
 RECURRENT = "a recurrent layer: torch's own initialization is kept"
 BILINEAR = "a bilinear layer: a product of two inputs has no fans"
 EMBEDDING = "an embedding: its scale is the data's, not a matter of fans"
+_USES = {
+    "add": "a table that is added (positions, tokens): its scale is the signal's, not a matter of fans",
+    "cat": "tokens put beside the signal: their scale is the signal's, not a matter of fans",
+    "where": "tokens put in the signal's place: their scale is the signal's, not a matter of fans",
+    "mul": "a scale (layer scale, gate), as built",
+    "addcmul": "a scale and a shift, as built",
+}
 SHARED = "shared with an embedding, which reads it first: its scale is the data's, not a matter of fans"
 
 
@@ -62,7 +69,7 @@ def _as_read(name: str, reader: LayerRecord, trace: Trace) -> str:
     if reader.kind == "activation":
         return f"a parameter of the activation {reader.op!r}"
     if reader.kind not in ("linear", "conv"):
-        return RECURRENT if reader.op == "rnn" else f"a parameter in an operation {reader.op!r}: no fans"
+        return RECURRENT if reader.op == "rnn" else _USES.get(reader.op, f"a parameter in {reader.op!r}: no fans")
     of_weight = refusal(reader, trace)
     if name == reader.parameters[0] or of_weight == COMPUTED:
         return of_weight or "not drawn"
