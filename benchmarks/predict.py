@@ -1,7 +1,9 @@
 """How often theory is right: predicted against measured levels of the networks of tests/zoo, as they are built.
 
-    python benchmarks/predict.py [--only TEXT ...]
+    python benchmarks/predict.py [--only TEXT ...] [--initialize]
 
+With ``--initialize`` each network is first initialized without data, and only its linear and convolutional layers
+count.
 A layer counts if it has a band; where theory has nothing to say the prediction starts again from the measured value,
 and the layer is counted apart.
 """
@@ -9,6 +11,7 @@ and the layer is counted apart.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import sys
 import warnings
@@ -16,8 +19,10 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from torch.nn.parameter import is_lazy
 
 import gainstage as gs
+from gainstage.schemes.initialize import initialize_subject
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from zoo.case import Size
@@ -29,6 +34,7 @@ SIZE = Size(batch=4, pixels=64, width=64, length=8)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", nargs="*", default=[], help="networks whose name contains one of these")
+    parser.add_argument("--initialize", action="store_true", help="initialize without data before")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -38,7 +44,14 @@ def main() -> None:
     for case in CASES.values():
         if options.only and not any(text in case.name for text in options.only):
             continue
-        found = gs.schemes.predict(gs.record(case.parts(SIZE).subject()))
+        subject = case.parts(SIZE).subject()
+        if options.initialize and not any(map(is_lazy, subject.model.parameters())):
+            initialize_subject(subject)
+        trace = gs.record(subject)
+        found = gs.schemes.predict(trace)
+        if options.initialize:
+            kinds = [layer.kind in ("linear", "conv") for layer in trace.layers]
+            found = tuple(itertools.compress(found, kinds))
         here = Counter({"layers": len(found)})
         for entry in found:
             here[f"level {entry.inside}"] += 1
