@@ -41,8 +41,13 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-@torch.no_grad()
-def plain_forward(parts: Parts) -> None:
+def plain_forward(parts: Parts, *, needs_gradients: bool = False) -> None:
+    # One network differentiates something on its way.
+    with torch.set_grad_enabled(needs_gradients):
+        _run(parts)
+
+
+def _run(parts: Parts) -> None:
     if parts.forward is not None:
         parts.forward(parts.model, parts.batch)
         return
@@ -85,14 +90,20 @@ def main() -> None:
     for case in CASES.values():
         if options.only and not any(text in case.name for text in options.only):
             continue
-        parts = sized(case)
+        parts, inside = sized(case), "gradient-inside" in case.name
         try:
             report = initialized(parts)
         except GainstageError as error:
             print(f"{case.name:<44} {error}")
             continue
         hits, rows = near(parts, {row.layer: row.target for row in report.rows})
-        pairs = [(seconds(lambda p=parts: plain_forward(p)), seconds(lambda p=parts: initialized(p))) for _ in range(3)]
+        pairs = [
+            (
+                seconds(lambda p=parts, g=inside: plain_forward(p, needs_gradients=g)),
+                seconds(lambda p=parts: initialized(p)),
+            )
+            for _ in range(3)
+        ]
         forward, initialize = (statistics.median(times) for times in zip(*pairs, strict=True))
         good, total = good + hits, total + rows
         ratios.append(initialize / forward)
