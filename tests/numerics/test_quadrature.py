@@ -23,7 +23,8 @@ def test_a_jump_is_exact_where_declared_and_found_where_not(jump):
         return (x > jump).astype(float)
 
     assert adaptive_integral(step, (0.0, jump, 1.0)).value == pytest.approx(1 - jump, abs=1e-14)
-    assert adaptive_integral(step, (0.0, 1.0)).value == pytest.approx(1 - jump, abs=2.5e-3)
+    # One that falls between the two innermost nodes, 0.0053 apart, is not to be seen from any of them.
+    assert adaptive_integral(step, (0.0, 1.0)).value == pytest.approx(1 - jump, abs=5.3e-3)
 
 
 def test_the_mesh_closes_in_on_a_jump():

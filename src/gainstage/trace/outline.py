@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import torch
+from torch.utils import _pytree as pytree
+
 from gainstage.errors import SubjectError
 from gainstage.seeding import preserved_rng
 from gainstage.trace import call
@@ -15,6 +18,9 @@ from gainstage.trace.scene import Scene, scene
 from gainstage.trace.subject import Subject
 from gainstage.trace.tensors import outlined_parameter
 
+# Samples that an outline is content with.
+FEW = 4
+
 
 def outline(subject: Subject, *, meta: bool = True) -> Trace:
     """The layers of one forward pass on the first batch, without figures; the model is left as it was.
@@ -24,7 +30,8 @@ def outline(subject: Subject, *, meta: bool = True) -> Trace:
 
     Args:
         subject: Its targets and loss are not read, unless it has a ``forward`` of its own.
-        meta: Try the meta device first. A small network on a small batch is sooner run than followed there.
+        meta: Try the meta device first. Otherwise a few of the samples are run: a small network is sooner run than
+            followed there.
 
     Returns:
         A trace whose figures are None, or 0 for parameters; its loss is NaN.
@@ -40,11 +47,24 @@ def outline(subject: Subject, *, meta: bool = True) -> Trace:
     if meta:
         with suppress(Exception):
             return _outlined(subject, batch, meta=True, gradients=True)
+    else:
+        with suppress(Exception):
+            return _outlined(subject, _few(batch), meta=False, gradients=False)
     try:
         return _outlined(subject, batch, meta=False, gradients=False)
     except SubjectError:
         # A model that differentiates something on its way needs gradients, and the memory that they take.
         return _outlined(subject, batch, meta=False, gradients=True)
+
+
+def _few(batch: Any) -> Any:
+    """An eighth of the samples, where there are many: what runs does not depend on how many there are."""
+    tensors = [tensor for _, tensor in call.tensors_of(batch) if tensor.ndim]
+    count = len(tensors[0]) if tensors else 0
+    if count < 2 * FEW:
+        return batch
+    few = max(FEW, count // 8)
+    return pytree.tree_map_only(torch.Tensor, lambda t: t[:few] if t.ndim and len(t) == count else t, call.plain(batch))
 
 
 def _outlined(subject: Subject, batch: Any, *, meta: bool, gradients: bool) -> Trace:
