@@ -10,27 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from record import paired_times
 
 from gainstage.schemes import Site, scheme
 
 SHAPES = ((4096, 4096), (4096, 1024), (1024, 4096), (512, 512), (512, 512, 3, 3))
-
-
-def paired_times(one: Callable[[], None], other: Callable[[], None], repeats: int) -> list[tuple[float, float]]:
-    """Seconds of both, pair by pair, after one pair for warming up."""
-    one(), other()
-    pairs: list[tuple[float, float]] = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        one()
-        middle = time.perf_counter()
-        other()
-        pairs.append((middle - start, time.perf_counter() - middle))
-    return pairs
 
 
 def error(weight: torch.Tensor) -> float:

@@ -67,8 +67,8 @@ def hooked_step(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -
         handle.remove()
 
 
-def paired_ratio(one: Callable[[], None], other: Callable[[], None], repeats: int) -> tuple[float, float, float]:
-    """Median seconds of both, and the median of the ratios one / other, pair by pair."""
+def paired_times(one: Callable[[], None], other: Callable[[], None], repeats: int) -> list[tuple[float, float]]:
+    """Seconds of both, pair by pair, after one pair for warming up."""
     one(), other()
     pairs: list[tuple[float, float]] = []
     for _ in range(repeats):
@@ -77,6 +77,12 @@ def paired_ratio(one: Callable[[], None], other: Callable[[], None], repeats: in
         middle = time.perf_counter()
         other()
         pairs.append((middle - start, time.perf_counter() - middle))
+    return pairs
+
+
+def paired_ratio(one: Callable[[], None], other: Callable[[], None], repeats: int) -> tuple[float, float, float]:
+    """Median seconds of both, and the median of the ratios one / other, pair by pair."""
+    pairs = paired_times(one, other, repeats)
     first, second = (statistics.median(times) for times in zip(*pairs, strict=True))
     return first, second, statistics.median(a / b for a, b in pairs)
 

@@ -16,6 +16,7 @@ import gainstage as gs
 from gainstage.trace import call
 from zoo.case import SMALL, Parts
 from zoo.cases import CASES, MISSING
+from zoo.failing import Raise
 from zoo.fingerprint import differences, fingerprint, unchanged
 from zoo.survey import MOST_MISSING, unseen
 
@@ -34,6 +35,7 @@ def _quiet() -> Iterator[None]:
 def test_packages_that_the_zoo_is_built_from(name: str) -> None:
     if name in MISSING:
         pytest.skip(f"its networks are not tested: {MISSING[name]}")
+    assert sum(case.startswith(f"{name}:") for case in CASES) >= 20
 
 
 @pytest.mark.skipif(not os.environ.get("CI"), reason="a machine of one's own need not have every package")
@@ -61,19 +63,6 @@ def test_recorded_whole_twice_alike_and_unchanged(name: str) -> None:
     text = trace.to_json()
     assert gs.record(subject).to_json() == text
     assert gs.Trace.from_json(text) == trace
-
-
-class Raise(torch.autograd.Function):
-    """The identity, whose backward pass fails."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, error: type[BaseException]) -> torch.Tensor:
-        ctx.error = error
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *_grads: torch.Tensor) -> Any:
-        raise ctx.error("as planned")
 
 
 def failing(parts: Parts, where: str, error: type[BaseException]) -> gs.Subject:
