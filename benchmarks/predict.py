@@ -1,9 +1,9 @@
 """How often theory is right: predicted against measured levels of the networks of tests/zoo, as they are built.
 
-    python benchmarks/predict.py [--only TEXT ...] [--initialize]
+    python benchmarks/predict.py [--only TEXT ...] [--initialize] [--held-out]
 
 With ``--initialize`` each network is first initialized without data, and only its linear and convolutional layers
-count.
+count. With ``--held-out`` the networks are those of tests/zoo/held_out.py, which the predictions were not developed on.
 A layer counts if it has a band; where theory has nothing to say the prediction starts again from the measured value,
 and the layer is counted apart.
 """
@@ -25,6 +25,7 @@ import gainstage as gs
 from gainstage.schemes.initialize import initialize_subject
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from zoo import held_out
 from zoo.case import Size
 from zoo.cases import CASES
 
@@ -35,13 +36,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", nargs="*", default=[], help="networks whose name contains one of these")
     parser.add_argument("--initialize", action="store_true", help="initialize without data before")
+    parser.add_argument("--held-out", action="store_true", help="other networks than the zoo's")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     total: Counter[str] = Counter()
     print(f"{'network':<44}{'levels':>14}{'restarts':>10}{'gradients':>14}{'restarts':>10}")
-    for case in CASES.values():
+    for case in held_out.cases() if options.held_out else CASES.values():
         if options.only and not any(text in case.name for text in options.only):
             continue
         subject = case.parts(SIZE).subject()

@@ -197,3 +197,54 @@ def test_what_is_left_is_known_by_what_it_does() -> None:
     parts = CASES["torch:affine-by-hand"].parts(SMALL)
     reasons = dict(gs.initialize(parts.model, parts.batch).untouched)
     assert "a scale" in reasons["scale"]
+
+
+def test_a_model_that_was_emptied_from_meta_gets_the_same_weights() -> None:
+    def build() -> nn.Module:
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0)
+        return nn.Sequential(nn.Linear(8, 16), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
+
+    built, batch = build(), torch.randn(4, 5, 8)
+    with torch.device("meta"):
+        emptied = build()
+    emptied.to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in emptied.parameters():
+            parameter.fill_(float("nan"))  # as uninitialized memory may be
+    for norm in (module for module in emptied.modules() if isinstance(module, nn.LayerNorm)):
+        norm.reset_parameters()
+    for scheme in ("auto", "he_normal", "orthogonal"):
+        reports = [gs.initialize(model, batch, scheme=scheme) for model in (built, emptied)]
+        assert [row.after for row in reports[0].rows] == [row.after for row in reports[1].rows]
+        for one, other in zip(built.parameters(), emptied.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "level"),
+    [
+        (None, torch.randint(3, (32,)), 1.0),
+        (None, torch.randn(32, 3), 0.25),
+        (None, None, 1.0),
+        (nn.MSELoss(), torch.randn(32, 3), 0.25),
+        (lambda outputs, targets: ((outputs - targets) ** 2).mean(), torch.randn(32, 3), 0.25),
+        (nn.BCEWithLogitsLoss(), torch.rand(32, 3), 1.0),
+        (nn.L1Loss(), torch.randn(32, 3), 1.0),
+        (lambda outputs, targets: outputs.no_such_thing, torch.randn(32, 3), 1.0),
+    ],
+)
+def test_the_read_out_is_set_by_its_loss(loss, targets, level: float) -> None:
+    inputs = torch.randn(32, 8)
+    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 3))
+    batch = inputs if targets is None else (inputs, targets)
+    report = initialize_subject(gs.Subject(model, batch, loss), driven=True)
+    assert [row.target for row in report.rows] == [1.0, level]
+    assert ("by its loss" in report.rows[1].note) == (level != 1)
+    with torch.no_grad():
+        assert float(model(inputs).square().mean().sqrt()) == pytest.approx(level, rel=0.1)
+
+
+def test_targets_that_no_loss_accepts_do_not_matter() -> None:
+    inputs = torch.randn(32, 8)
+    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 3))
+    assert gs.initialize(model, (inputs, torch.zeros(7, 5, 2))).rows[1].target == 1

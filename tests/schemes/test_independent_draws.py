@@ -48,7 +48,7 @@ def test_mean_and_variance_within_four_standard_errors(name: str, site: str) -> 
 
 
 def test_every_scheme_is_proved_here_or_by_its_structure() -> None:
-    assert set(SCHEMES) - set(GOLDEN) == {"orthogonal", "delta_orthogonal", "identity", "dirac", "zeros"}
+    assert set(SCHEMES) - set(GOLDEN) == {"orthogonal", "delta_orthogonal", "identity", "dirac", "nf_normal", "zeros"}
 
 
 def test_zeros() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 import gainstage as gs
 from gainstage.errors import InitializationError
-from gainstage.schemes.samples import sample_inputs
+from gainstage.schemes.samples import required_arguments, sample_inputs
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,27 @@ def test_what_no_batch_can_be_made_for_is_said() -> None:
 
 def test_a_model_without_parameters_has_nothing_to_initialize() -> None:
     assert gs.initialize(nn.Softmax(1)) == gs.InitReport((), (), ())
+
+
+def test_a_forward_of_several_arguments_gets_the_same_for_each() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.source, self.target = nn.Embedding(50, 8), nn.Embedding(5, 8)
+            self.head = nn.Bilinear(8, 8, 4)
+            self.out = nn.Linear(4, 2)
+
+        def forward(self, src: torch.Tensor, *, tgt: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            return self.out(scale * self.head(self.source(src), self.target(tgt)))
+
+    assert [row.layer for row in gs.initialize(Pair()).rows] == ["out"]
+    assert required_arguments(Pair()) == ("src", "tgt")
+
+
+def test_what_a_forward_takes_is_said_where_no_batch_can_be_made() -> None:
+    class Odd(nn.Linear):
+        def forward(self, left: torch.Tensor, right: int) -> torch.Tensor:
+            return super().forward(left[right])
+
+    with pytest.raises(InitializationError, match=r"its forward takes left, right\. Pass one"):
+        gs.initialize(Odd(4, 2))

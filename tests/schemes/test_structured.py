@@ -86,9 +86,121 @@ def test_gpt2_scales_what_is_added_to_the_stream() -> None:
     model = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
     gs.initialize(model, torch.randn(4, 6, 64), scheme="gpt2")
     block = model.layers[2]
-    assert float(block.linear1.weight.std()) == pytest.approx(0.02, rel=0.05)
+    assert float(block.linear1.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
     for ending in (block.linear2, block.self_attn.out_proj):
         assert float(ending.weight.detach().std()) == pytest.approx(0.02 / 8**0.5, rel=0.05)
+
+
+class Scaled(nn.Module):
+    """Fixup's and SkipInit's own scalars, and a layer scale, which is no scalar."""
+
+    def __init__(self, *, multiplier: bool = True) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.shift = nn.Parameter(torch.full((1,), 0.3))
+        self.multiplier = nn.Parameter(torch.tensor(0.7)) if multiplier else None
+        self.layer_scale = nn.Parameter(torch.full((64,), 0.1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch = self.layer_scale * self.outer(F.relu(self.inner(x + self.shift)))
+        return x + (branch if self.multiplier is None else self.multiplier * branch)
+
+
+def test_skipinit_sets_the_scalar_that_a_branch_has_to_zero() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), Scaled(), Scaled(multiplier=False), nn.Linear(64, 10))
+    report = gs.initialize(model, torch.randn(16, 64), scheme="skipinit")
+    assert model[1].multiplier == 0
+    assert bool(model[1].outer.weight.any())
+    assert not model[2].outer.weight.any()
+    assert "1.multiplier" in report.initialized
+    assert dict(report.untouched)["1.layer_scale"] == "a scale (layer scale, gate), as built"
+
+
+def test_fixup_sets_multipliers_to_one_and_shifts_to_zero() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), Scaled(), nn.Linear(64, 10))
+    gs.initialize(model, torch.randn(16, 64), scheme="fixup")
+    assert model[1].multiplier == 1
+    assert model[1].shift == 0
+    assert torch.equal(model[1].layer_scale, torch.full((64,), 0.1))
+
+
+def test_a_scalar_that_is_frozen_stays() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), Scaled(), nn.Linear(64, 10))
+    model[1].multiplier.requires_grad_(False)
+    gs.initialize(model, torch.randn(16, 64), scheme="skipinit")
+    assert model[1].multiplier == pytest.approx(0.7)
+
+
+def test_nf_resnet_adds_alpha_squared_in_each_block() -> None:
+    """Brock et al. 2021, section 3: Var ← Var + α², from 1."""
+    torch.manual_seed(0)
+
+    class PreActivation(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Linear(512, 512), nn.Linear(512, 512)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.outer(F.relu(self.inner(F.relu(x))))
+
+    model, batch = nn.Sequential(*[PreActivation() for _ in range(20)]), torch.randn(256, 512)
+    gs.initialize(model, batch, scheme="nf_resnet")
+    sums = [layer for layer in gs.record(model, batch).layers if layer.op == "add"]
+    assert len(sums) == 20
+    for block, layer in enumerate(sums, start=1):
+        # LeCun's gain at the end of a branch: ReLU's second moment, not its variance, is what a linear map keeps.
+        assert layer.rms**2 == pytest.approx(1 + 0.04 * block, rel=0.08)
+
+
+class Translator(nn.Module):
+    def __init__(self, layers: int = 2, width: int = 64) -> None:
+        super().__init__()
+        self.source, self.target = nn.Embedding(50, width, padding_idx=0), nn.Embedding(40, width)
+        self.body = nn.Transformer(width, 4, layers, 3 * layers, 128, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(width, 40)
+
+    def forward(self, src: torch.Tensor, tgt: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(self.source(src), self.target(tgt)))
+
+
+def test_t_fixup_scales_values_outputs_feed_forward_maps_and_tables() -> None:
+    """Huang et al. 2020, section 3: 0.67·N^(-1/4) in the encoder, (9N)^(-1/4) in the decoder and for embeddings."""
+    torch.manual_seed(0)
+    model = Translator()
+    batch = {"src": torch.randint(50, (3, 7)), "tgt": torch.randint(40, (3, 5))}
+    report = gs.initialize(model, batch, scheme="t_fixup")
+    encoder, decoder = 0.67 * 2**-0.25, (9 * 6) ** -0.25
+    xavier = (2 / 128) ** 0.5
+    for layers, factor in ((model.body.encoder.layers, encoder), (model.body.decoder.layers, decoder)):
+        for layer in layers:
+            query, key, value = layer.self_attn.in_proj_weight.detach().chunk(3)
+            assert float(query.std()) == pytest.approx(xavier, rel=0.05)
+            assert float(key.std()) == pytest.approx(xavier, rel=0.05)
+            assert float(value.std()) == pytest.approx(factor * xavier, rel=0.05)
+            assert float(layer.self_attn.out_proj.weight.detach().std()) == pytest.approx(factor * xavier, rel=0.05)
+            for feed_forward in (layer.linear1, layer.linear2):
+                expected = factor * (2 / (64 + 128)) ** 0.5
+                assert float(feed_forward.weight.detach().std()) == pytest.approx(expected, rel=0.05)
+    crossing = model.body.decoder.layers[1].multihead_attn.in_proj_weight.detach().chunk(3)
+    assert [float(part.std()) / xavier for part in crossing] == pytest.approx([1, 1, decoder], rel=0.05)
+    for table in (model.source.weight.detach()[1:], model.target.weight.detach()):
+        assert float(table.std()) == pytest.approx(64**-0.5 * decoder, rel=0.05)
+    assert not model.source.weight[0].any()
+    assert float(model.head.weight.detach().std()) == pytest.approx((2 / 104) ** 0.5, rel=0.05)
+    assert {"source.weight", "target.weight"} <= set(report.initialized)
+
+
+def test_t_fixup_of_an_encoder_alone_and_of_no_stream_at_all() -> None:
+    layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True, dropout=0.0)
+    model = nn.Sequential(nn.Embedding(30, 64), nn.TransformerEncoder(layer, 16, enable_nested_tensor=False))
+    gs.initialize(model, torch.randint(30, (2, 5)), scheme="t_fixup")
+    expected = 0.67 * 16**-0.25 * (2 / 192) ** 0.5
+    assert float(model[1].layers[3].linear2.weight.detach().std()) == pytest.approx(expected, rel=0.05)
+    assert float(model[0].weight.detach().std()) == pytest.approx(64**-0.5 * (9 * 16) ** -0.25, rel=0.05)
+    plain = nn.Sequential(nn.Embedding(30, 64), nn.Linear(64, 64))
+    table = plain[0].weight.detach().clone()
+    gs.initialize(plain, torch.randint(30, (2, 5)), scheme="t_fixup")
+    assert torch.equal(plain[0].weight, table)
 
 
 def test_they_are_known_by_name() -> None:

@@ -191,3 +191,45 @@ def test_dirac_passes_images_through(dimensions: int, groups: int, outputs: int)
     twice = SCHEMES["dirac"].draw(site, generator(0))
     assert torch.equal(twice.sum(dim=(1, 2)), torch.full((4,), 2.0))
     assert float((twice**2).mean()) == pytest.approx(SCHEMES["dirac"].variance(site))
+
+
+NF_SITES = {
+    "matrix": (Site((30, 50), 50, 30, 1.7, theory.activation("relu")), lambda w: w),
+    "other way round": (Site((50, 30), 50, 30, 1.7, theory.activation("relu")), lambda w: w.T),
+    "grouped": (Site((12, 4, 3, 3), 36, 36, 1.0, groups=3, convolution=True), lambda w: w.flatten(1)),
+    # Each of the two groups makes 5 of the 10 outputs from 4 of the 8 inputs.
+    "transposed": (
+        Site((8, 5, 2, 2), 16, 20, 1.0, groups=2, transposed=True, convolution=True),
+        lambda w: w.unflatten(0, (2, 4)).transpose(1, 2).flatten(2).flatten(0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NF_SITES)
+def test_nf_weights_of_each_unit_are_centred_and_of_exact_variance(name: str) -> None:
+    site, units_of = NF_SITES[name]
+    units = units_of(SCHEMES["nf_normal"].draw(site, generator(0, name)).double())
+    assert units.mean(1).abs().max() < 1e-7
+    expected = torch.full((len(units),), site.gain**2 / site.fan_in, dtype=torch.float64)
+    assert torch.allclose(units.var(1, correction=0), expected, rtol=1e-5)
+    assert units.unique().numel() == units.numel()
+
+
+def test_nf_weights_keep_the_variance_where_he_keeps_the_second_moment() -> None:
+    """Brock et al. 2021: with centred weights ReLU's mean does not reach the next layer."""
+    torch.manual_seed(0)
+    layers = [part for _ in range(6) for part in (nn.Linear(512, 512, bias=False), nn.ReLU())]
+    model, batch = nn.Sequential(*layers), torch.randn(256, 512)
+    shifts = {}
+    for scheme in ("nf_normal", "he_normal"):
+        gs.initialize(model, batch, scheme=scheme)
+        layer = next(record for record in gs.record(model, batch).layers if record.name == "10")
+        # He's gain belongs to the layer before the activation, NF's to the one behind it.
+        assert layer.rms == pytest.approx(1 if scheme == "nf_normal" else math.sqrt(2), rel=0.15)
+        shifts[scheme] = layer.channel_mean_rms / layer.rms
+    assert shifts["nf_normal"] < 0.12  # 1/√256 of sampling, and what five layers add to it
+    assert shifts["he_normal"] > 0.8
+
+
+def test_of_one_weight_nothing_is_centred() -> None:
+    assert "nothing can be centred" in (SCHEMES["nf_normal"].refusal(Site((3, 1), 1, 3)) or "")

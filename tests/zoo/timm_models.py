@@ -30,10 +30,11 @@ LEAST = {"inception_v3": 96, "halonet26t": 256}
 
 def cases() -> list[Case]:
     timm = package("timm")
-    return [] if timm is None else [Case(f"timm:{name}", partial(_built, timm, name)) for name in NAMES]
+    return [] if timm is None else [Case(f"timm:{name}", partial(built, timm, name)) for name in NAMES]
 
 
-def _built(timm: object, name: str, size: Size) -> Parts:
+def built(timm: object, name: str, size: Size) -> Parts:
+    """timm's network of this name, and a batch that it takes."""
     model = timm.create_model(name, num_classes=10)  # type: ignore[attr-defined]
     facts = model.pretrained_cfg
     side = facts["input_size"][-1] if facts.get("fixed_input_size") else max(size.pixels, LEAST.get(name, 32))

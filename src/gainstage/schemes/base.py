@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -78,6 +79,7 @@ class LayerScheme:
         fallback: The scheme that takes its place there; None: what ``auto`` takes.
         bias_variance: Var b; 0 sets the biases to zero.
         bias_distribution: Of the biases.
+        gain_of: Which activation's gain: that ``behind`` the layer, or that ``before`` it, whose output it reads.
     """
 
     name: str
@@ -89,6 +91,7 @@ class LayerScheme:
     fallback: str | None = None
     bias_variance: Callable[[Site], float] = field(default=_nothing, repr=False)
     bias_distribution: Distribution = "normal"
+    gain_of: Literal["behind", "before"] = "behind"
 
     @property
     def uses_gain(self) -> bool:

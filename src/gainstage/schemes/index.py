@@ -15,12 +15,14 @@ class Index:
     Attributes:
         parameters: By full path.
         readers: Of each parameter, the layers in execution order.
+        applied: Of each parameter that is no layer's, the operation that applies it to the signal.
         read_by: `graph.consumers` of its layers.
     """
 
     trace: Trace
     parameters: dict[str, ParameterRecord]
     readers: dict[str, list[LayerRecord]]
+    applied: dict[str, str]
     read_by: list[list[int]]
 
 
@@ -35,5 +37,6 @@ def index(trace: Trace) -> Index:
             for name in dict.fromkeys(layer.parameters):
                 readers.setdefault(name, []).append(layer)
         parameters = {parameter.name: parameter for parameter in trace.parameters}
-        _latest[:] = [Index(trace, parameters, readers, graph.consumers(trace.layers))]
+        applied = {name: op for layer in trace.layers for op, name in layer.modifiers}
+        _latest[:] = [Index(trace, parameters, readers, applied, graph.consumers(trace.layers))]
     return _latest[0]

@@ -15,8 +15,8 @@ from gainstage.schemes.catalogue import DRIVEN, scheme
 from gainstage.schemes.planner import Plan, plan
 from gainstage.schemes.reasons import reason
 from gainstage.schemes.report import InitReport, Row
-from gainstage.schemes.samples import sample_inputs
-from gainstage.schemes.structured import STRUCTURED
+from gainstage.schemes.samples import required_arguments, sample_inputs
+from gainstage.schemes.structured import STRUCTURED, constants
 from gainstage.seeding import generator
 from gainstage.trace import Trace, record
 from gainstage.trace.outline import outline
@@ -33,7 +33,8 @@ def initialize(
 
     He's scheme with the computed gain before ReLU and its kin, Var W = gain²/fan_in; Glorot's before tanh, sigmoid
     and other saturating activations, Var W = 2/(fan_in + fan_out); LeCun's where nothing follows, Var W = 1/fan_in;
-    the last layer of a residual branch 1/√L times that in a stream of L sums. With a batch each weight is then
+    the last layer of a residual branch 1/√L times that in a stream of L sums; a read-out to what its loss asks for,
+    where the batch has targets. With a batch each weight is then
     scaled, in one pass in the order of execution, so that its layer's output has rms 1 (1/√L) on the batch; less
     before a saturating activation in a deep network, where gradients would grow at 1.
 
@@ -45,12 +46,12 @@ def initialize(
     Args:
         model: Any module; changed in place, or not at all if this raises.
         batch: A batch as in `gainstage.Subject`; its targets are not needed. None: a random one is made from the
-            first layer's signature.
+            signatures of the forward pass and of the first layers.
         scheme: ``auto`` (normal), ``auto_uniform``, ``auto_truncated_normal``, and ``lsuv`` (orthogonal), which a
-            batch scales; ``fixup``, ``skipinit`` or ``gpt2`` for whole residual networks, or a scheme for all layers
-            such as ``he_uniform`` or ``delta_orthogonal``, which are left as they are drawn: any of
-            `gainstage.schemes.scheme_names`. Where a scheme cannot draw a weight, another takes its place, which
-            the layer's note says.
+            batch scales; ``fixup``, ``skipinit``, ``nf_resnet``, ``t_fixup`` or ``gpt2`` for whole residual networks,
+            or a scheme for all layers such as ``he_uniform`` or ``delta_orthogonal``, which are left as they are
+            drawn: any of `gainstage.schemes.scheme_names`. Where a scheme cannot draw a weight, another takes its
+            place, which the layer's note says.
         seed: Of the draws; a generator gives one, and is advanced by it.
 
     Returns:
@@ -78,7 +79,7 @@ def initialize(
     _require_known(scheme)
     if isinstance(seed, torch.Generator):
         seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
-    subject = Subject(model, (), loss=_unjudged)
+    subject = Subject(model, ())
     if next(model.parameters(), None) is None:
         return InitReport((), (), ())
     subject = subject.replace(batches=_made_batch(subject) if batch is None else _one_batch(batch))
@@ -106,6 +107,10 @@ def initialize_subject(
     for entry in plans:
         if entry.bias is not None and entry.bias not in draws and parameters[entry.bias].requires_grad:
             draws[entry.bias] = _drawn_bias(entry, entry.bias, parameters[entry.bias], seed)
+    for name, value in constants(before, scheme).items():
+        if name not in draws and parameters[name].requires_grad:
+            draws[name] = torch.full(tuple(parameters[name].shape), value)
+    _clear_padding(subject.model, draws)
     rows = _scaled_rows if driven else _drawn_rows
     return InitReport(
         tuple(name for name in parameters if name in draws),
@@ -191,7 +196,7 @@ def _recorded(subject: Subject) -> Trace:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        return record(subject, backward=False)
+        return record(subject.replace(loss=_unjudged), backward=False)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
 
@@ -224,7 +229,21 @@ def _require_built(parameters: Mapping[str, nn.Parameter]) -> None:
 
 def _drawn(entry: Plan, seed: int) -> torch.Tensor:
     drawn = entry.scheme.draw(entry.site, generator(seed, entry.weight))
+    if entry.part_scales:
+        longer = int(drawn.shape[0] < drawn.shape[1])
+        for part, scale in zip(drawn.chunk(len(entry.part_scales), longer), entry.part_scales, strict=True):
+            part.mul_(scale)
+        return drawn
     return drawn if entry.scale == 1 else drawn.mul_(entry.scale)
+
+
+def _clear_padding(model: nn.Module, draws: Mapping[str, torch.Tensor]) -> None:
+    """The row of an embedding that stands for nothing stays zero."""
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            drawn = draws.get(f"{path}.weight" if path else "weight")
+            if drawn is not None:
+                drawn[module.padding_idx] = 0
 
 
 def _drawn_bias(entry: Plan, name: str, parameter: nn.Parameter, seed: int) -> torch.Tensor:
@@ -241,16 +260,22 @@ def _row(entry: Plan, before: Trace, after: Trace) -> Row:
     )  # fmt: skip
 
 
-def _made_batch(subject: Subject) -> torch.Tensor:
-    """A random batch from the signature of the first layers, tried out."""
+def _made_batch(subject: Subject) -> Any:
+    """A random batch from the signatures of the forward pass and of the first layers, tried out.
+
+    A forward that must have several arguments gets the same tensor for each.
+    """
     _require_built(dict(subject.model.named_parameters()))
+    needed = required_arguments(subject.model)
     for candidate in sample_inputs(subject.model):
+        batch = candidate if len(needed) < 2 else dict.fromkeys(needed, candidate)
         try:
-            _recorded(subject.replace(batches=candidate))
+            _recorded(subject.replace(batches=batch))
         except GainstageError:
             continue
-        return candidate
+        return batch
+    takes = f"; its forward takes {', '.join(needed)}" if needed else ""
     raise InitializationError(
         f"initialize: a batch must be given for {type(subject.model).__name__}, got None and found none that fits "
-        "its first layers. Pass one: gs.initialize(model, batch)."
+        f"its first layers{takes}. Pass one: gs.initialize(model, batch)."
     )

@@ -10,12 +10,11 @@ from gainstage.schemes.base import SCHEMES, LayerScheme, Site
 from gainstage.schemes.catalogue import AUTO, scheme
 from gainstage.schemes.index import index
 from gainstage.schemes.reasons import parameter_of, readers_of, refusal
-from gainstage.schemes.structured import STRUCTURED
-from gainstage.schemes.targets import branch_scales, saturating_level
+from gainstage.schemes.streams import MAPS, read_out
+from gainstage.schemes.structured import STRUCTURED, Changes
+from gainstage.schemes.targets import branch_scales, read_out_level, saturating_level
 from gainstage.theory import Activation
 from gainstage.trace.records import LayerRecord, Trace
-
-MAPS = ("linear", "conv")
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Plan:
         variance: Var W; for weights that are not centred and independent the mean square of an entry.
         site: What the scheme is told of the weight.
         scale: What the draw is multiplied with: less than 1 at the end of a residual branch.
+        part_scales: The same for each projection that is packed into the weight, where they differ; else empty.
         level: rms that its output is to have where a batch sets it.
         note: What else decided, one line, or "".
     """
@@ -48,6 +48,7 @@ class Plan:
     variance: float
     site: Site
     scale: float = 1.0
+    part_scales: tuple[float, ...] = ()
     level: float = 1.0
     note: str = ""
 
@@ -55,7 +56,8 @@ class Plan:
 def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
     """A plan for every linear or convolutional weight of the trace that is to be drawn, in order of execution.
 
-    Where ``auto`` decides, the last layer of a residual branch is scaled by 1/√L in a stream of L sums.
+    Where ``auto`` decides, the last layer of a residual branch is scaled by 1/√L in a stream of L sums, and a
+    read-out to what its loss asks for.
     ReLU and its kin get He's scheme with their computed gain, saturating activations Glorot's, a layer with
     nothing behind it LeCun's. A weight that is used at several places is planned for the first. What `refusal`
     has a reason against has no plan. A scheme that cannot draw a weight (``delta_orthogonal`` an even kernel) is
@@ -64,7 +66,7 @@ def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
     Args:
         trace: Of one pass of the model.
         name: ``auto`` (normal), ``auto_uniform``, ``auto_truncated_normal``; one scheme for all; or one for whole
-            networks: ``fixup``, ``skipinit``, ``gpt2``.
+            networks, of `gainstage.schemes.structured.STRUCTURED`.
 
     Returns:
         The plans; their weights are distinct.
@@ -81,21 +83,38 @@ def plan(trace: Trace, name: str = "auto") -> tuple[Plan, ...]:
     References:
         Glorot and Bengio 2010; He et al. 2015; LeCun et al. 1998.
     """
+    recipe = _recipe(trace, name)
+    plans: dict[str, Plan] = {}
+    for position, layer in enumerate(trace.layers):
+        if not layer.parameters or layer.parameters[0] in plans:
+            continue
+        if position in recipe.changes.tables and parameter_of(trace, layer.parameters[0]).requires_grad:
+            plans[layer.parameters[0]] = _table_plan(trace, position, recipe)
+        elif layer.kind in MAPS and refusal(layer, trace) is None:
+            plans[layer.parameters[0]] = _plan(trace, position, recipe)
+    return tuple(plans.values()) if name not in AUTO else _levelled(tuple(plans.values()))
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """A named scheme, taken apart: one layer scheme for all or None, else by what follows; and what is changed."""
+
+    fixed: LayerScheme | None
+    distribution: str
+    changes: Changes
+    why: str
+
+
+def _recipe(trace: Trace, name: str) -> _Recipe:
     structured = STRUCTURED.get(name)
     base = name if structured is None else structured.base
     fixed = None if base in AUTO else scheme(base)
-    distribution = AUTO.get(base, "normal")
-    plans: dict[str, Plan] = {}
     if structured is not None:
-        scales, why = structured.scales(trace), structured.why
+        changes, why = structured.changes(trace), structured.why
     else:
-        scales, why = branch_scales(trace) if fixed is None else {}, "the end of a residual branch, by its stream"
-    for position, layer in enumerate(trace.layers):
-        if layer.kind not in MAPS or not layer.parameters or layer.parameters[0] in plans:
-            continue
-        if refusal(layer, trace) is None:
-            plans[layer.parameters[0]] = _plan(trace, position, fixed, distribution, scales.get(position, 1.0), why)
-    return tuple(plans.values()) if name not in AUTO else _levelled(tuple(plans.values()))
+        changes = _automatic(trace) if fixed is None else Changes()
+        why = "the end of a residual branch, by its stream"
+    return _Recipe(fixed, AUTO.get(base, "normal"), changes, why)
 
 
 def _levelled(plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
@@ -132,20 +151,52 @@ def follower(trace: Trace, position: int) -> LayerRecord | None:
     return None
 
 
-def _plan(trace: Trace, position: int, fixed: LayerScheme | None, distribution: str, scale: float, why: str) -> Plan:
+def _automatic(trace: Trace) -> Changes:
+    level, loss = read_out_level(trace)
+    ends = dict.fromkeys(read_out(trace) if level != 1 else (), level)
+    return Changes({**branch_scales(trace), **ends}, reasons=dict.fromkeys(ends, f"the read-out, by its loss ({loss})"))
+
+
+def _plan(trace: Trace, position: int, recipe: _Recipe) -> Plan:
     layer, behind = trace.layers[position], follower(trace, position)
     act = None if behind is None else _known(behind, trace)
     bias = layer.parameters[1] if len(layer.parameters) == 2 and layer.bias_rms is not None else None
     site = _site(layer, trace, act, bias)
-    chosen, replaced = _chosen(fixed, SCHEMES[f"{_family(act)}_{distribution}"], site)
-    if act is not None and chosen.gain is not None:
-        site = replace(site, gain=chosen.gain(act))
+    chosen, replaced = _chosen(recipe.fixed, SCHEMES[f"{_family(act)}_{recipe.distribution}"], site)
+    gained = act if chosen.gain_of == "behind" else _read(trace, position)
+    if gained is not None and chosen.gain is not None:
+        site = replace(site, gain=chosen.gain(gained))
+    scales = _scales(trace, position, site, recipe.changes)
+    first, mean_square = scales[0], sum(scale**2 for scale in scales) / len(scales)
     notes = [*_notes(trace, layer, behind, act), *replaced]
-    if scale != 1:
-        notes.append(f"times {scale:.3g}: {why}")
+    if mean_square != 1:
+        notes.append(
+            f"times {', '.join(f'{scale:.3g}' for scale in scales)}: {recipe.changes.reasons.get(position, recipe.why)}"
+        )
     return Plan(
         layer.name, layer.parameters[0], bias, "none" if behind is None else behind.op, chosen, site.gain,
-        site.fan_in, site.fan_out, chosen.variance(site) * scale**2, site, scale, scale, "; ".join(notes),
+        site.fan_in, site.fan_out, chosen.variance(site) * mean_square, site, first,
+        scales if len(scales) > 1 else (), first, "; ".join(notes),
+    )  # fmt: skip
+
+
+def _scales(trace: Trace, position: int, site: Site, changes: Changes) -> tuple[float, ...]:
+    """What the draw is multiplied with: one number, or one for each projection that is packed into the weight."""
+    weight = trace.layers[position].parameters[0]
+    parts = range(position, min(position + site.parts, len(trace.layers)))
+    packed = site.parts > 1 and all(trace.layers[part].parameters[:1] == (weight,) for part in parts)
+    scales = [changes.scales.get(part, 1.0) for part in (parts if packed else (position,))]
+    return tuple(scales) if len(set(scales)) > 1 else tuple(scales[:1])
+
+
+def _table_plan(trace: Trace, position: int, recipe: _Recipe) -> Plan:
+    """Of an embedding: Var = 1/d for rows of d numbers, and the scheme's factor."""
+    layer = trace.layers[position]
+    shape, factor = parameter_of(trace, layer.parameters[0]).shape, recipe.changes.tables[position]
+    site, drawn = Site(shape, fan_in=shape[-1], fan_out=shape[0]), SCHEMES["lecun_normal"]
+    return Plan(
+        layer.name, layer.parameters[0], None, "none", drawn, 1.0, site.fan_in, site.fan_out,
+        drawn.variance(site) * factor**2, site, factor, (), factor, f"a table: times {factor:.3g}: {recipe.why}",
     )  # fmt: skip
 
 
@@ -184,6 +235,13 @@ def _known(behind: LayerRecord, trace: Trace) -> Activation | None:
         return theory.activation(behind.op, **(behind.attributes or {}))
     except InputError:  # a gate, a randomised slope: nothing better than to keep the variance of a linear map
         return None
+
+
+def _read(trace: Trace, position: int) -> Activation | None:
+    """The activation whose output the layer reads; None where it reads anything else."""
+    before = [trace.layers[source] for source in trace.layers[position].inputs]
+    read = [layer for layer in before if layer.kind == "activation" and layer.op not in ("softmax", "log_softmax")]
+    return _known(read[0], trace) if read and len(read) == len(before) else None
 
 
 def _family(act: Activation | None) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gainstage import theory
 from gainstage.errors import InputError
+from gainstage.schemes.streams import MAPS
 from gainstage.theory.finite_width import band
 from gainstage.theory.scatter import Scatter, transfer_of
 from gainstage.theory.signals import Signal, passed
@@ -20,7 +21,6 @@ from gainstage.theory.stages import SMALLEST_STATISTIC, Activate, Affine, Stage
 from gainstage.trace.graph import consumers
 from gainstage.trace.records import LayerRecord, Trace
 
-MAPS = ("linear", "conv")
 # What ε and float32 take from a level that theory has exactly, as behind a norm.
 ROUNDING = 2e-3
 # Their gradient goes only where their input was largest, so that it knows the signs of what is before them.

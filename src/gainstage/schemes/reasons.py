@@ -56,6 +56,8 @@ def reason(name: str, trace: Trace) -> str:
         return PARAMETRIZED
     if _RECURRENT.search(name):
         return RECURRENT
+    if not readers and name in index(trace).applied:
+        return _USES.get(index(trace).applied[name], "read outside of any layer")
     if not readers:
         return "read outside of any layer" if parameter.used else "not used in the forward pass of this batch"
     return _as_read(name, readers[0], trace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, cast
@@ -30,6 +31,13 @@ def sample_inputs(model: nn.Module) -> Iterator[torch.Tensor]:
                 yield torch.randint(rows, shape, generator=seeded)
             else:
                 yield torch.randn(shape, generator=seeded).to(dtype)
+
+
+def required_arguments(model: nn.Module) -> tuple[str, ...]:
+    """Names of the arguments without a default that the model's forward takes."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return tuple(p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in named)
 
 
 Signature = tuple[list[tuple[int, ...]], int, torch.dtype]

@@ -32,6 +32,7 @@ class Draft:
     position: int
     inputs: tuple[int, ...] = ()
     via: tuple[str, ...] = ()
+    modifiers: tuple[tuple[str, str], ...] = ()
     parameters: tuple[str, ...] = ()
     attributes: Numbers = field(default_factory=dict[str, float])
     fan_in: float | None = None
@@ -108,7 +109,8 @@ class Draft:
         count = self.count
         return LayerRecord(
             name=self.name, kind=self.kind, op=self.op, module=self.module, shape=self.shape, inputs=self.inputs,
-            via=self.via, parameters=self.parameters, attributes=self.attributes or None, batch_size=batch_size,
+            via=self.via, modifiers=self.modifiers, parameters=self.parameters, attributes=self.attributes or None,
+            batch_size=batch_size,
             input_rms=short(read.rms) if self.input_magnitudes is not None else rms_of.get(self.input_from or 0)
             if self.input_from is not None else None,
             mean=short(forward.mean), std=short(forward.std), rms=short(forward.rms), max_abs=short(forward.max_abs),

@@ -375,7 +375,8 @@ class Drafting:
             return None
         draft = Draft(
             name=unique, kind=kind, op=op, module=module, spec=spec, shape=tuple(shape), unit_dim=unit_dim,
-            position=len(self.drafts), inputs=source.layers, via=source.via, careful=self.careful,
+            position=len(self.drafts), inputs=source.layers, via=source.via, modifiers=source.modifiers,
+            careful=self.careful,
         )  # fmt: skip
         self.drafts.append(draft)
         return draft

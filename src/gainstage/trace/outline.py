@@ -13,7 +13,7 @@ from gainstage.seeding import preserved_rng
 from gainstage.trace import call
 from gainstage.trace.lazy_layers import built
 from gainstage.trace.recorder import explained, shown_layers
-from gainstage.trace.records import ParameterRecord, Trace
+from gainstage.trace.records import LossRecord, ParameterRecord, Trace
 from gainstage.trace.scene import Scene, scene
 from gainstage.trace.subject import Subject
 from gainstage.trace.tensors import outlined_parameter
@@ -29,12 +29,13 @@ def outline(subject: Subject, *, meta: bool = True) -> Trace:
     values on the way, or mixes in tensors of its own, cannot run there, and is run as it is.
 
     Args:
-        subject: Its targets and loss are not read, unless it has a ``forward`` of its own.
+        subject: Its loss is outlined too, where it accepts the outputs and there are targets.
         meta: Try the meta device first. Otherwise a few of the samples are run: a small network is sooner run than
             followed there.
 
     Returns:
-        A trace whose figures are None, or 0 for parameters; its loss is NaN.
+        A trace whose figures are None, or 0 for parameters; its loss is NaN, and its ``loss_record`` None where there
+        is no loss.
 
     Raises:
         SubjectError: if the batch does not fit the model.
@@ -71,7 +72,8 @@ def _outlined(subject: Subject, batch: Any, *, meta: bool, gradients: bool) -> T
     originals = dict(subject.model.named_parameters())
     with scene(subject, batch, backward=gradients, measuring=False, meta=meta) as stage:
         with stage.mode, explained("the model must accept the batch", stage.mode):
-            run_forward(subject, stage)
+            outputs = run_forward(subject, stage)
+            loss = _outlined_loss(subject, stage, outputs)
         used = stage.mode.used
         parameters: tuple[ParameterRecord, ...] = tuple(
             outlined_parameter(name, parameter, used=name in used) for name, parameter in originals.items()
@@ -79,14 +81,27 @@ def _outlined(subject: Subject, batch: Any, *, meta: bool, gradients: bool) -> T
         layers = shown_layers(stage.mode, stage.batch_size, {record.name: record for record in parameters})
     return Trace(
         layers=layers, loss=float("nan"), name=subject.name, training=subject.model.training, backward=False,
-        parameters=parameters,
+        parameters=parameters, loss_record=loss,
     )  # fmt: skip
 
 
-def run_forward(subject: Subject, stage: Scene) -> None:
-    """The forward pass of the subject's own kind, for what it does on the way."""
+def _outlined_loss(subject: Subject, stage: Scene, outputs: Any) -> LossRecord | None:
+    """What the loss does; None where there is none, or where it fails, as one that reads values does here."""
+    name, chosen = "forward", False
+    if subject.forward is None:
+        with suppress(Exception):
+            name, chosen, compute = call.choose_loss(subject, outputs, call.unpack(stage.batch).targets)
+            compute()
+    if name == "surrogate" or not stage.mode.loss_ops:
+        return None
+    origin = stage.mode.loss_origin
+    read = origin.layers[-1] if origin is not None and origin.layers else None
+    return LossRecord(name, chosen, tuple(stage.mode.loss_ops), read, origin.via if origin is not None else ())
+
+
+def run_forward(subject: Subject, stage: Scene) -> Any:
+    """The forward pass of the subject's own kind: the outputs, or the loss where it has a ``forward`` of its own."""
     if subject.forward is not None:
-        subject.forward(subject.model, stage.batch)
-        return
+        return subject.forward(subject.model, stage.batch)
     unpacked = call.unpack(stage.batch)
-    subject.model(*unpacked.args, **unpacked.kwargs)
+    return subject.model(*unpacked.args, **unpacked.kwargs)

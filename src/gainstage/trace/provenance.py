@@ -26,6 +26,7 @@ class Origin:
         parameters: If it does not depend on the batch: the parameters that it is computed from.
         noise: Whether it is freshly drawn random numbers.
         plain: Whether it is a parameter itself, or a view of it.
+        modifiers: The parameters that those operations applied, each with its operation: (``mul``, ``alpha``).
     """
 
     data: bool = False
@@ -34,6 +35,7 @@ class Origin:
     parameters: tuple[str, ...] = ()
     noise: bool = False
     plain: bool = False
+    modifiers: tuple[tuple[str, str], ...] = ()
 
 
 NOTHING = Origin()
@@ -57,7 +59,11 @@ def merged(origins: Iterable[Origin], op: str | None = None) -> Origin:
         return data[0]
     layers = dict.fromkeys(layer for origin in data for layer in origin.layers)
     via = dict.fromkeys(name for origin in data for name in origin.via)
-    return Origin(data=True, layers=tuple(layers), via=(*via, *((op,) if op is not None and op not in via else ())))
+    modifiers = dict.fromkeys(pair for origin in data for pair in origin.modifiers)
+    if op is not None:
+        modifiers.update(((op, name), None) for origin in origins if not origin.data for name in origin.parameters)
+        via[op] = None
+    return Origin(data=True, layers=tuple(layers), via=tuple(via), modifiers=tuple(modifiers))
 
 
 class Provenance:

@@ -58,6 +58,8 @@ class LayerRecord:
         inputs: Positions in `Trace.layers` of the layers whose output this one reads, directly or through
             operations without a record.
         via: Those operations, if they change values (``max_pool2d``, ``dropout``, ``mul``).
+        modifiers: The parameters that those operations applied, as (operation, full path): scalars and vectors such
+            as SkipInit's α, which are no layers of their own.
         parameters: Full paths of the parameters that it reads, the weight first.
         attributes: Numbers that the operation was called with (``negative_slope``, ``groups``); of a padded
             convolution also ``coverage``, the share of its taps that lie on its input.
@@ -85,6 +87,7 @@ class LayerRecord:
     shape: tuple[int, ...]
     inputs: tuple[int, ...] = ()
     via: tuple[str, ...] = ()
+    modifiers: tuple[tuple[str, str], ...] = ()
     parameters: tuple[str, ...] = ()
     attributes: dict[str, float] | None = None
     batch_size: int | None = None
@@ -297,6 +300,7 @@ class Trace:
             row["finite"] = layer.finite
             for key in ("shape", "inputs", "via", "parameters"):
                 row[key] = list(row[key])  # type: ignore[call-overload]
+            row["modifiers"] = [f"{op} {parameter}" for op, parameter in layer.modifiers]
             if isinstance(norm, dict):
                 row.update({f"norm_{key}": value for key, value in norm.items()})
             rows.append(row)
