@@ -13,7 +13,7 @@ from gainstage.trace.figures import figures, magnitude_figures, short
 from gainstage.trace.grams import GramFigures, sample_gram
 from gainstage.trace.ops import OpSpec
 from gainstage.trace.records import LayerKind, LayerRecord, NormRecord, ParameterRecord
-from gainstage.trace.reductions import Magnitudes, Number, Sums
+from gainstage.trace.sums import Magnitudes, Number, Sums
 
 Numbers = dict[str, float]
 

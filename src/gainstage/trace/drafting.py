@@ -17,7 +17,7 @@ from gainstage.trace.names import ModuleStack
 from gainstage.trace.ops import OpFacts, OpSpec
 from gainstage.trace.provenance import Origin, Provenance, merged
 from gainstage.trace.records import LayerKind
-from gainstage.trace.reductions import Sums
+from gainstage.trace.sums import Sums
 
 # A cell called for every pixel of a sequence would fill the trace; its later calls pass through unrecorded.
 MAX_CALLS = 16

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gainstage.trace.reductions import Array, Magnitudes, Part, Sums
+from gainstage.trace.sums import Array, Magnitudes, Part, Sums
 
 
 @dataclass(frozen=True)

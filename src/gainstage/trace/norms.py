@@ -13,7 +13,7 @@ from torch._ops import OpOverload
 
 from gainstage.trace import ops
 from gainstage.trace.figures import unit_figures
-from gainstage.trace.reductions import Sums
+from gainstage.trace.sums import Sums
 
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gainstage.trace import reductions
+from gainstage.trace.fast_sums import SMALL
 from gainstage.trace.figures import figures, magnitude_figures, short, unit_figures
 from gainstage.trace.records import ParameterRecord, TensorRecord
 
@@ -27,7 +28,7 @@ def parameter_records(
 
 def outlined_parameter(name: str, parameter: nn.Parameter, *, used: bool) -> ParameterRecord:
     """The record of a parameter with figures only if it is small: a slope has to be known, a matrix is drawn anew."""
-    if parameter.numel() <= reductions.SMALL and not parameter.is_meta:
+    if parameter.numel() <= SMALL and not parameter.is_meta:
         return _parameter_record(name, parameter.detach(), None, requires_grad=parameter.requires_grad, used=used)
     return ParameterRecord(
         name=name, shape=tuple(parameter.shape), dtype=str(parameter.dtype)[6:], requires_grad=parameter.requires_grad,
