@@ -30,6 +30,7 @@ from gainstage.schemes.initialize import initialize_subject
 from gainstage.trace import call
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from zoo import vision_models
 from zoo.case import Parts
 from zoo.cases import CASES
 from zoo.survey import percentile, sized
@@ -87,7 +88,7 @@ def main() -> None:
     good = total = 0
     ratios: list[float] = []
     print(f"{'network':<44}{'forward':>10}{'initialize':>12}{'ratio':>7}{'within a tenth':>17}")
-    for case in CASES.values():
+    for case in (*CASES.values(), *vision_models.large_cases()):
         if options.only and not any(text in case.name for text in options.only):
             continue
         parts, inside = sized(case), "gradient-inside" in case.name

@@ -22,6 +22,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 import gainstage as gs
+from gainstage.errors import GainstageError
 from gainstage.schemes.initialize import initialize_subject
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -49,7 +50,11 @@ def main() -> None:
         subject = case.parts(SIZE).subject()
         if options.initialize and not any(map(is_lazy, subject.model.parameters())):
             initialize_subject(subject)
-        trace = gs.record(subject)
+        try:
+            trace = gs.record(subject)
+        except GainstageError as error:  # a network of the held-out rule that takes no image of this size
+            print(f"{case.name:<44} {str(error)[:80]}", flush=True)
+            continue
         found = gs.schemes.predict(trace)
         if options.initialize:
             kinds = [layer.kind in ("linear", "conv") for layer in trace.layers]

@@ -125,3 +125,13 @@ def test_what_cannot_be_copied_is_said_in_one_line() -> None:
     with pytest.raises(SubjectError, match="the model must be copyable") as caught:
         copied(gs.Subject(model, vectors()))
     assert "\n" not in str(caught.value)
+
+
+def test_the_copy_of_a_scripted_model_has_gradients_of_its_own() -> None:
+    model = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)))
+    batch = torch.randn(3, 4), torch.randint(2, (3,))
+    twin = copied(gs.Subject(model, batch)).model
+    twin(batch[0]).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in twin.parameters())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(parameter.is_leaf and parameter.requires_grad for parameter in twin.parameters())

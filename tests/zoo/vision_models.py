@@ -43,6 +43,14 @@ def cases() -> list[Case]:
     return [Case(f"torchvision:{name}", build) for name, build in found.items()]
 
 
+def large_cases() -> list[Case]:
+    """Too large to be tested at every change; benchmarks name them."""
+    vision = package("torchvision")
+    return [] if vision is None else [
+        Case("torchvision:vit_b_16", partial(_classifier, vision.models.vit_b_16, 224, 224))
+    ]  # fmt: skip
+
+
 def _classifier(create: Any, least: int, fixed: int | None, size: Size) -> Parts:
     arguments = {"init_weights": True} if create.__name__ in ("googlenet", "inception_v3") else {}
     side = fixed or max(least, size.pixels)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import nn
 
 from gainstage.errors import SubjectError
@@ -26,13 +27,17 @@ def copied(subject: Subject) -> Subject:
     """
     bound = tuple(part if _of_module(part) else None for part in (subject.loss, subject.forward))
     try:
-        model, optimizer, (loss, forward) = copy.deepcopy((subject.model, subject.optimizer, bound))
+        # With gradients on, the copy of a scripted module has a history that ends in the original.
+        with torch.no_grad():
+            model, optimizer, (loss, forward) = copy.deepcopy((subject.model, subject.optimizer, bound))
     except Exception as error:
         detail = " ".join(str(error).split())
         raise SubjectError(
             f"copy: the model must be copyable, got {type(error).__name__}: {detail} from copy.deepcopy. "
             "Tensors that are attributes but neither parameters nor buffers are the usual reason: register them."
         ) from error
+    for old, new in zip(subject.model.parameters(), model.parameters(), strict=True):
+        new.requires_grad_(old.requires_grad)
     return subject.replace(
         model=model, optimizer=optimizer,
         loss=subject.loss if loss is None else loss, forward=subject.forward if forward is None else forward,

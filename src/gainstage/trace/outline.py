@@ -19,7 +19,7 @@ from gainstage.trace.subject import Subject
 from gainstage.trace.tensors import outlined_parameter
 
 # Samples that an outline is content with.
-FEW = 4
+FEW = 2
 
 
 def outline(subject: Subject, *, meta: bool = True) -> Trace:
