@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from gainstage.errors import SubjectError
+from gainstage.trace import running
 
 
 class Pool:
@@ -71,8 +72,8 @@ def pooling(norms: Mapping[str, _BatchNorm]) -> Generator[dict[str, Pool]]:
         for path, norm in norms.items():
             _prepare(norm)
             before = partial(_require_several, path)
-            handles.append(norm.register_forward_pre_hook(before))
-            handles.append(norm.register_forward_hook(partial(_collect, pools[path])))
+            handles.append(norm.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(norm.register_forward_hook(partial(_collect, pools[path]), with_kwargs=True))
         yield pools
     finally:
         for handle in handles:
@@ -87,10 +88,10 @@ def _prepare(norm: _BatchNorm) -> None:
             buffer.fill_(value)
 
 
-def _require_several(path: str, norm: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _require_several(path: str, norm: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
     # Whatever the model does to its modes on the way, or a hook of the norm's own before this one.
     norm.training = True
-    x = inputs[0]
+    x = running.first_input(inputs, named)
     if x.numel() <= x.shape[1]:
         raise SubjectError(
             f"recalibrate: every batch must give a norm at least two values a channel, got input of shape "
@@ -98,8 +99,8 @@ def _require_several(path: str, norm: nn.Module, inputs: tuple[Any, ...]) -> Non
         )
 
 
-def _collect(pool: Pool, norm: Any, inputs: tuple[Any, ...], _output: Any) -> None:
-    x = inputs[0].detach()
+def _collect(pool: Pool, norm: Any, inputs: tuple[Any, ...], named: dict[str, Any], _output: Any) -> None:
+    x = running.first_input(inputs, named).detach()
     count = x.numel() / x.shape[1]
     mean, var = norm.running_mean, norm.running_var
     if _left_by_the_call(pool, norm):

@@ -74,16 +74,24 @@ def returned(model: nn.Module, batch: Any, forward: AnyForward | None = None) ->
 def seeing_inputs(modules: Mapping[str, nn.Module], see: Callable[[str, torch.Tensor], None]) -> Generator[None]:
     """Inside, ``see(path, input)`` is called before each call of these modules with its first argument."""
 
-    def look(path: str, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if inputs and isinstance(inputs[0], torch.Tensor):
-            see(path, inputs[0].detach())
+    def look(path: str, _module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        first = first_input(inputs, named)
+        if isinstance(first, torch.Tensor):
+            see(path, first.detach())
 
-    handles = [module.register_forward_pre_hook(partial(look, path)) for path, module in modules.items()]
+    handles = [
+        module.register_forward_pre_hook(partial(look, path), with_kwargs=True) for path, module in modules.items()
+    ]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def first_input(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """The first argument of a call, by position or by name; None without."""
+    return inputs[0] if inputs else next(iter(named.values()), None)
 
 
 def _cloned(tensor: torch.Tensor) -> torch.Tensor:

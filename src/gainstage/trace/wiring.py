@@ -220,10 +220,11 @@ class _Ledger:
             self._weak[view.value] = (key, StorageWeakRef(tensor.untyped_storage()))
 
     def visible(self, outputs: Any) -> frozenset[int]:
-        returned = [self.view(tensor) for _, tensor in call.tensors_of(outputs)]
-        if self._survivors():
+        views = [self.view(tensor) for _, tensor in call.tensors_of(outputs)]
+        returned_values = {view.value for view in views if view is not None}
+        if self._survivors() - returned_values:
             gc.collect()  # cycles among the model's own objects are nobody who reads
-        return frozenset({view.value for view in returned if view is not None} | self._survivors())
+        return frozenset(returned_values | self._survivors())
 
     def _survivors(self) -> set[int]:
         return {value for value, (key, weak) in self._weak.items()

@@ -32,13 +32,19 @@ def operated(operation: str, model: nn.Module, *, inplace: bool) -> nn.Module:
     if inplace:
         return model
     try:
-        return copy.deepcopy(model, _uncopyable(model))
+        # With gradients on, the copy of a scripted module has a history that ends in the original.
+        with torch.no_grad():
+            twin = copy.deepcopy(model, _uncopyable(model))
     except Exception as error:
         detail = " ".join(str(error).split())
         raise InputError(
             f"{operation}: the model must be copyable, got {type(error).__name__}: {detail} from copy.deepcopy. "
             "Pass inplace=True, or register tensors that are attributes as parameters or buffers."
         ) from error
+    for old, new in zip(model.parameters(), twin.parameters(), strict=True):
+        if new.requires_grad is not old.requires_grad:
+            new.requires_grad_(old.requires_grad)
+    return twin
 
 
 def _uncopyable(model: nn.Module) -> dict[int, Any]:

@@ -18,7 +18,7 @@ def hold_statistics(module: nn.Module, _inputs: Any) -> None:
 
 
 def freeze(model: nn.Module, *, affine: bool = False, inplace: bool = False) -> Surgery:
-    """Returns the model with batch norms that apply their running statistics in training too, and leave them as they are.
+    """Returns the model with batch norms that apply their running statistics in training too, and keep them.
 
     Each is held by a hook, so that it stays frozen after ``model.train()``; classes, names and state_dict stay as
     they are, and an activation or a dropout inside a norm's class follows the model's mode as before.
@@ -36,6 +36,7 @@ def freeze(model: nn.Module, *, affine: bool = False, inplace: bool = False) -> 
 
     Example:
         >>> net = freeze(nn.Sequential(nn.BatchNorm1d(4))).model.train()
+        >>> import torch
         >>> _ = net(torch.randn(8, 4) + 3)
         >>> net[0].running_mean
         tensor([0., 0., 0., 0.])

@@ -113,10 +113,8 @@ def to_sync(model: nn.Module, process_group: Any = None, *, inplace: bool = Fals
         InputError: as for `replace`.
 
     Example:
-        >>> to_sync(nn.Sequential(nn.BatchNorm2d(4))).model
-        Sequential(
-          (0): SyncBatchNorm(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
-        )
+        >>> type(to_sync(nn.Sequential(nn.BatchNorm2d(4))).model[0]).__name__
+        'SyncBatchNorm'
     """
     result = replace(model, _is_plain_batch, "sync_batch", inplace=inplace)
     for module in result.model.modules():
@@ -140,8 +138,8 @@ def from_sync(model: nn.Module, *, batch: Any = None, inplace: bool = False) -> 
         InputError, SubjectError: as for `replace`.
 
     Example:
-        >>> from_sync(nn.Sequential(nn.Conv2d(3, 4, 3), nn.SyncBatchNorm(4))).model[1]
-        BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+        >>> type(from_sync(nn.Sequential(nn.Conv2d(3, 4, 3), nn.SyncBatchNorm(4))).model[1]).__name__
+        'BatchNorm2d'
     """
     kernels = {len(module.kernel_size) for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd)}  # pyright: ignore[reportPrivateUsage]
     by: Any = "batch"
