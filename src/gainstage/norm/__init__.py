@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         fold,
         freeze,
         from_sync,
+        insert,
         recalibrate,
         replace,
         split_parameters,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 _SURGERY = (
     "Audit", "ChannelLayerNorm", "Folded", "ParameterGroups", "Recalibrated", "Surgery", "audit",
-    "drop_redundant_biases", "fold", "freeze", "from_sync", "recalibrate", "replace", "split_parameters", "to_sync",
-    "unfreeze",
+    "drop_redundant_biases", "fold", "freeze", "from_sync", "insert", "recalibrate", "replace", "split_parameters",
+    "to_sync", "unfreeze",
 )  # fmt: skip
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "fold",
     "freeze",
     "from_sync",
+    "insert",
     "recalibrate",
     "replace",
     "split_parameters",

@@ -8,6 +8,7 @@ from gainstage.norm.surgery.biases import drop_redundant_biases
 from gainstage.norm.surgery.calibration import Recalibrated, Statistics, recalibrate
 from gainstage.norm.surgery.folding import Folded, fold
 from gainstage.norm.surgery.freezing import freeze, unfreeze
+from gainstage.norm.surgery.inserting import insert
 from gainstage.norm.surgery.parameters import ParameterGroups, split_parameters
 from gainstage.norm.surgery.records import Change, Left, Surgery
 from gainstage.norm.surgery.replacing import from_sync, replace, to_sync
@@ -29,6 +30,7 @@ __all__ = [
     "fold",
     "freeze",
     "from_sync",
+    "insert",
     "recalibrate",
     "replace",
     "split_parameters",
