@@ -100,7 +100,9 @@ def accuracy(peer: Callable[..., Any] | None) -> None:
         run(nn.Sequential(layer))
         shift = ((layer.running_mean - mean) / var.sqrt()).square().mean().sqrt()
         spread = (layer.running_var / var).log().abs().max()
-        print(f"{name:<12} off the statistics of all values: mean {shift:.1e} standard deviations, ln variance {spread:.1e}")
+        print(
+            f"{name:<12} off the statistics of all values: mean {shift:.1e} standard deviations, ln variance {spread:.1e}"
+        )
 
 
 def main() -> None:

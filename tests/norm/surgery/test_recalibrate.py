@@ -94,7 +94,12 @@ def test_momentum_and_modes_stay(momentum: float | None) -> None:
     model = network().train()
     model[1].momentum, model[5].training = momentum, False
     result: Any = norm.recalibrate(model, batches(4)).model
-    assert [result[1].momentum, result[5].training, result[3].training, result.training] == [momentum, False, True, True]
+    assert [result[1].momentum, result[5].training, result[3].training, result.training] == [
+        momentum,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_statistics_that_were_nan_are_recovered() -> None:
