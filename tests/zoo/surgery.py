@@ -151,7 +151,7 @@ def check_fold(case: Case, parts: Parts, row: Row) -> None:
     result = norm.fold(model, parts.batch, forward=forward)
     row.folded, row.fold_deviation = len(result.changed), result.deviation
     row.left.update(entry.reason for entry in result.left)
-    assert row.folded + len(result.left) == row.batch_norms
+    assert row.folded + len(result.left) >= row.batch_norms
     if not row.batch_norms:
         assert result.deviation == 0
         return

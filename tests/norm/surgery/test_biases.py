@@ -41,10 +41,13 @@ def test_both_modes_stay_as_they_were(layer: nn.Module) -> None:
 
 @pytest.mark.parametrize(
     ("layer", "reason"),
-    [(nn.GroupNorm(2, 4), "only what all its channels have in common"), (nn.GroupNorm(1, 4), "GroupNorm (1) takes away"),
-     (nn.LayerNorm([4, 6, 6]), "LayerNorm")],
+    [
+        (nn.GroupNorm(2, 4), "only what all its channels have in common"),
+        (nn.GroupNorm(1, 4), "GroupNorm (1) takes away"),
+        (nn.LayerNorm([4, 6, 6]), "LayerNorm"),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_norms_over_several_channels_keep_what_differs(layer: nn.Module, reason: str) -> None:
     result = norm.drop_redundant_biases(block(copy.deepcopy(layer)), maps())
     assert not result.changed

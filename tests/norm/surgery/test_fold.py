@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -203,6 +204,17 @@ def test_without_running_statistics_nothing_can_be_folded() -> None:
     assert "no running statistics" in norm.fold(model, torch.randn(2, 3, 3, 3)).left[0].reason
 
 
+def test_norms_as_functions_are_named() -> None:
+    class Inside(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.batch_norm(x, torch.zeros(3), torch.ones(3))
+
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(Inside()), nn.Conv2d(3, 3, 1), nn.InstanceNorm2d(3))
+    result = norm.fold(model, torch.randn(2, 3, 3, 3))
+    assert [(entry.module, entry.what) for entry in result.left] == [("1.0", "batch norm as a function")]
+    assert [entry.what for entry in norm.audit(model, torch.randn(2, 3, 3, 3)).left] == ["batch norm as a function"]
+
+
 def test_the_original_is_untouched_unless_asked() -> None:
     model, x = used(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))).train(), inputs(2, 3, 3, 3)
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -224,5 +236,5 @@ def test_a_fold_that_changes_the_outputs_is_refused() -> None:
         def forward(self, input: torch.Tensor) -> torch.Tensor:
             return super().forward(input).relu()
 
-    with pytest.raises(InputError, match="outputs must stay the same to 0.001 of their scale"):
+    with pytest.raises(InputError, match=r"outputs must stay the same to 0\.001 of their scale"):
         norm.fold(used(Wired(plain, Liar(3, 3, 1))), inputs(2, 3, 3, 3))
