@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import time
 import warnings
@@ -228,7 +229,7 @@ def summary(rows: list[Row]) -> str:
     left = sum((row.left for row in rows), Counter[str]())
     kinds: Counter[str] = Counter()
     for reason, count in left.items():
-        kinds[reason[:100]] += count
+        kinds[re.sub(r"( in)? (\w+\.)+\w+", "", reason)] += count  # without paths
     lines = [
         f"networks {len(rows)}, with batch norms {sum(bool(r.batch_norms) for r in rows)}, failed "
         f"{sum(bool(r.failed) for r in rows)}, packages missing {len(MISSING)}",
