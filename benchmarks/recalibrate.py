@@ -80,14 +80,20 @@ def costs(model: nn.Module, batches: list[torch.Tensor], repeats: int, peer: Cal
         forwards.append(took["plain"])
         ours.append(took["ours"] / took["plain"])
         theirs.append(took["theirs"] / took["plain"])
-    line = f"forward {1e3 * statistics.median(forwards) / len(batches):.0f} ms a batch, recalibrate {statistics.median(ours):.3f}"
-    print(line + (f", fvcore {statistics.median(theirs):.3f}" if peer else "") + " of plain forward passes", flush=True)
+    found = f"forward {1e3 * statistics.median(forwards) / len(batches):.0f} ms a batch, recalibrate {middle(ours)}"
+    print(found + (f", fvcore {middle(theirs)}" if peer else "") + " of plain forward passes", flush=True)
 
 
-def accuracy(peer: Callable[..., Any] | None) -> None:
+def middle(ratios: list[float]) -> str:
+    """The median and, for the noise, the quartiles."""
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return f"{median:.3f} ({low:.2f} to {high:.2f})"
+
+
+def accuracy(peer: Callable[..., Any] | None, level: float) -> None:
     generator = torch.Generator().manual_seed(0)
     batches = [
-        torch.randn(size, 64, generator=generator) * (1 + 0.3 * step) + 2 * step
+        torch.randn(size, 64, generator=generator) * (1 + 0.3 * step) + 2 * step + level
         for step, size in enumerate((64, 64, 64, 64, 8))
     ]
     values = torch.cat(batches).double()
@@ -100,14 +106,15 @@ def accuracy(peer: Callable[..., Any] | None) -> None:
         run(nn.Sequential(layer))
         shift = ((layer.running_mean - mean) / var.sqrt()).square().mean().sqrt()
         spread = (layer.running_var / var).log().abs().max()
-        print(f"{name:<12} off the statistics of all values: mean {shift:.1e} standard deviations, ln variance {spread:.1e}")
+        off = f"mean {shift:.1e} standard deviations, ln variance {spread:.1e}"
+        print(f"{name:<12} level {level:<6g} off the statistics of all values: {off}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--batches", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--pixels", type=int, default=96)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--pixels", type=int, default=156)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -117,7 +124,8 @@ def main() -> None:
     for name, build in networks().items():
         print(f"{name:<14}", end="")
         costs(build(), batches, options.repeats, peer)
-    accuracy(peer)
+    for level in (0.0, 300.0, 30000.0):
+        accuracy(peer, level)
 
 
 if __name__ == "__main__":

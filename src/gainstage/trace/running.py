@@ -40,10 +40,18 @@ def undisturbed(model: nn.Module, *, seed: int | None = None, gradients: bool = 
         scope.enter_context(torch.inference_mode(False))
         scope.enter_context(preserved_rng(seed))
         scope.enter_context(preserved(list(modules.values())))
+        # A scripted module keeps its mode where `preserved` does not see it.
+        scope.callback(_restore_modes, [(module, module.training) for module in modules.values()])
         stand_alone(modules, dict(model.named_parameters()))
         scope.enter_context(torch.set_grad_enabled(gradients))
         scope.enter_context(eager())
         yield
+
+
+def _restore_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+    for module, training in modes:
+        if module.training is not training:
+            module.training = training
 
 
 def set_mode(modules: Iterable[nn.Module], *, training: bool) -> None:

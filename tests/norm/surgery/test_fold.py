@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -203,6 +204,17 @@ def test_without_running_statistics_nothing_can_be_folded() -> None:
     assert "no running statistics" in norm.fold(model, torch.randn(2, 3, 3, 3)).left[0].reason
 
 
+def test_norms_as_functions_are_named() -> None:
+    class Inside(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.batch_norm(x, torch.zeros(3), torch.ones(3))
+
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(Inside()), nn.Conv2d(3, 3, 1), nn.InstanceNorm2d(3))
+    result = norm.fold(model, torch.randn(2, 3, 3, 3))
+    assert [(entry.module, entry.what) for entry in result.left] == [("1.0", "batch norm as a function")]
+    assert [entry.what for entry in norm.audit(model, torch.randn(2, 3, 3, 3)).left] == ["batch norm as a function"]
+
+
 def test_the_original_is_untouched_unless_asked() -> None:
     model, x = used(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))).train(), inputs(2, 3, 3, 3)
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -224,5 +236,41 @@ def test_a_fold_that_changes_the_outputs_is_refused() -> None:
         def forward(self, input: torch.Tensor) -> torch.Tensor:
             return super().forward(input).relu()
 
-    with pytest.raises(InputError, match="outputs must stay the same to 0.001 of their scale"):
+    with pytest.raises(InputError, match=r"outputs must stay the same to 0\.001 of their scale"):
         norm.fold(used(Wired(plain, Liar(3, 3, 1))), inputs(2, 3, 3, 3))
+
+
+class FrozenAffine(nn.Module):
+    """A batch norm of another package: buffers alone, and a forward of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eps = 1e-3
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, torch.rand(3, generator=torch.Generator().manual_seed(len(name))) + 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return x * scale.view(1, -1, 1, 1) + (self.bias - self.running_mean * scale).view(1, -1, 1, 1)
+
+
+class Activated(nn.BatchNorm2d):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.SiLU()
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(input))
+
+
+def test_frozen_norms_and_classes_with_an_activation() -> None:
+    model, x = (
+        used(nn.Sequential(nn.Conv2d(3, 3, 1), FrozenAffine(), nn.Conv2d(3, 4, 1), Activated(4))),
+        inputs(2, 3, 4, 4),
+    )
+    result = norm.fold(model, x)
+    same(model, result, x)
+    assert [str(type(module).__name__) for module in result.model] == ["Conv2d", "Identity", "Conv2d", "Sequential"]
+    assert isinstance(result.model[3].act, nn.SiLU)
+    before = used(nn.Sequential(Activated(3), nn.Conv2d(3, 4, 1)))
+    assert "behind it comes its own act" in norm.fold(before, x).left[0].reason

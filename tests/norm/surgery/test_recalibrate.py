@@ -94,7 +94,12 @@ def test_momentum_and_modes_stay(momentum: float | None) -> None:
     model = network().train()
     model[1].momentum, model[5].training = momentum, False
     result: Any = norm.recalibrate(model, batches(4)).model
-    assert [result[1].momentum, result[5].training, result[3].training, result.training] == [momentum, False, True, True]
+    assert [result[1].momentum, result[5].training, result[3].training, result.training] == [
+        momentum,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_statistics_that_were_nan_are_recovered() -> None:
@@ -167,3 +172,23 @@ def test_errors_say_what_to_do() -> None:
         norm.recalibrate(network(), batches(2), max_batches=0)
     with pytest.raises(InputError, match=r"model must be a torch.nn.Module, got str"):
         norm.recalibrate("model", [])  # type: ignore[arg-type]
+
+
+def test_models_whose_forward_depends_on_the_mode_can_keep_it() -> None:
+    class Detector(nn.Module):
+        """Its auxiliary head runs in training alone; its dropout must not."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.main, self.auxiliary = nn.Dropout(0.5), nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.main(self.drop(x))
+            return y + self.auxiliary(x) if self.training else y
+
+    x = torch.randn(16, 3, generator=torch.Generator().manual_seed(0)) + 1
+    model = Detector().train()
+    assert [entry.module for entry in norm.recalibrate(model, x).left] == ["auxiliary"]
+    result = norm.recalibrate(model, x, training=True)
+    assert result.left == ()
+    torch.testing.assert_close(result.model.main.running_mean, x.mean(0))

@@ -213,9 +213,9 @@ def test_synchronized_and_back() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(UnknownNameError, match="what must be a known one, got 'bach'. Did you mean 'batch'"):
+    with pytest.raises(UnknownNameError, match=r"what must be a known one, got 'bach'\. Did you mean 'batch'"):
         norm.replace(nn.ReLU(), "bach", "group")
-    with pytest.raises(UnknownNameError, match="by must be a known one, got 'groop'. Did you mean 'group'"):
+    with pytest.raises(UnknownNameError, match=r"by must be a known one, got 'groop'\. Did you mean 'group'"):
         norm.replace(nn.ReLU(), "batch", "groop")
     with pytest.raises(InputError, match="by must be a name, a norm class, None or a function"):
         norm.replace(nn.ReLU(), "batch", nn.GroupNorm(1, 2))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from gainstage.norm.surgery.agreement import Agreement, agreement
 from gainstage.norm.surgery.maps import Map, is_map, out_rows
 from gainstage.norm.surgery.records import Left
 from gainstage.norm.surgery.sites import NormSite, norm_sites
-from gainstage.norm.surgery.tracks import one_source
+from gainstage.norm.surgery.tracks import functional_norms, one_source
 from gainstage.trace.running import AnyForward, outputs_of, seeing_inputs, set_mode, undisturbed
 from gainstage.trace.wiring import Wiring, wiring
 
@@ -111,8 +111,8 @@ def audit(model: nn.Module, batch: Any, *, forward: AnyForward | None = None) ->
         SubjectError: if the batch does not fit the model.
 
     Validity:
-        A norm that is called several times is judged by its first call. Norms that are functions, or are written out,
-        are in `gainstage.record`'s trace.
+        A norm that is called several times is judged by its first call. Norms that are functions are named in
+        ``left``; those, and norms that are written out, have their figures in `gainstage.record`'s trace.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16))
@@ -136,7 +136,8 @@ def audit(model: nn.Module, batch: Any, *, forward: AnyForward | None = None) ->
             left.append(Left(path, site.label, site.obstacle or "it did not run"))
     for path in inputs.norms:
         rows.append(inputs.norms[path].with_layer(layers[path], model, inputs.levels))
-    return Audit(tuple(rows), tuple(left))
+    functions = functional_norms(seen, sites.values(), ("batch_norm", "layer_norm", "group_norm", "rms_norm"))
+    return Audit(tuple(rows), (*left, *functions))
 
 
 def _layer_before(seen: Wiring, path: str, model: nn.Module) -> str:

@@ -102,7 +102,8 @@ def recalibrate(
     Validity:
         The data must be drawn as in training, augmentation included. Batches should be of the training's size: the
         statistics of later norms depend on what earlier ones do with their batch. Ranks may have different numbers
-        of batches; synchronized norms apply their own rank's statistics meanwhile.
+        of batches; synchronized norms apply their own rank's statistics meanwhile. Statistics that a
+        forward hands to ``torch.nn.functional.batch_norm`` itself stay as they were.
 
     Example:
         >>> net = nn.Sequential(nn.BatchNorm1d(2))

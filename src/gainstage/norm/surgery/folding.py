@@ -26,7 +26,7 @@ from gainstage.norm.surgery.maps import (
 )
 from gainstage.norm.surgery.records import Change, Left, Surgery
 from gainstage.norm.surgery.sites import BATCH, NormSite, norm_sites
-from gainstage.norm.surgery.tracks import all_readers, one_source, sample_batch
+from gainstage.norm.surgery.tracks import all_readers, functional_norms, one_source, sample_batch
 from gainstage.trace import call
 from gainstage.trace.running import AnyForward
 from gainstage.trace.wiring import Node, View, Wiring, wiring
@@ -68,7 +68,7 @@ def fold(
         inplace: Change the model itself.
 
     Returns:
-        `Folded`: every batch norm is in ``changed`` or in ``left``, with the reason.
+        `Folded`: every batch norm is in ``changed`` or in ``left``, with the reason; also those called as functions.
 
     Raises:
         InputError: if the model cannot be copied, no batch can be made, or the outputs differ by more than the
@@ -107,7 +107,8 @@ def fold(
     deviation = _deviation(first.outputs, seen.outputs)
     _require_close(deviation, max(tolerance, _rounding(model)))
     remaining = tuple(why for why in left if why is not None)
-    return Folded("fold", model.eval(), tuple(changed), remaining, deviation=deviation)
+    functions = functional_norms(seen, norm_sites(model), ("batch_norm",))
+    return Folded("fold", model.eval(), tuple(changed), (*remaining, *functions), deviation=deviation)
 
 
 def _watched(model: nn.Module, batch: Any, forward: AnyForward | None, sites: Sequence[NormSite]) -> Wiring:

@@ -14,6 +14,7 @@ from gainstage.norm.surgery.copying import move_hooks, operated, put_in_place
 from gainstage.norm.surgery.records import Change, Left, Surgery
 from gainstage.norm.surgery.sites import BATCH, KINDS, NormSite, norm_sites
 from gainstage.norm.surgery.targets import Factory, substitute, target_name
+from gainstage.norm.surgery.tracks import CALLED
 from gainstage.trace.outline import outline
 from gainstage.trace.records import Trace
 from gainstage.trace.subject import Subject
@@ -250,7 +251,7 @@ def _functional(trace: Trace, sites: tuple[NormSite, ...], wanted: Callable[[Nor
             yield Left(
                 layer.module,
                 f"{layer.norm.type} norm as a function",
-                "no module of its own to replace; the forward calls it",
+                CALLED,
             )
 
 

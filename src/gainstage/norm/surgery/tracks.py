@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from typing import Any
 
 from torch import nn
 
 from gainstage.errors import InputError
+from gainstage.norm.surgery.records import Left
+from gainstage.norm.surgery.sites import NormSite
 from gainstage.trace.running import AnyForward, outputs_of, set_mode, undisturbed
 from gainstage.trace.samples import sample_inputs
 from gainstage.trace.wiring import Node, View, Wiring
 
+# Why a norm without a module is left.
+CALLED = "no module of its own; the forward calls it"
 # Operations that copy values as they are, in the shape that they have.
 _COPIES = ("clone", "contiguous")
 MOST_COPIES = 8
@@ -48,6 +53,17 @@ def all_readers(seen: Wiring, value: int, reader: Node) -> str:
         if others:
             return others
     return ""
+
+
+def functional_norms(seen: Wiring, sites: Iterable[NormSite], ops: Container[str]) -> tuple[Left, ...]:
+    """Norms that ran outside of every norm module: functions that a forward calls."""
+    inside = tuple(site.path for site in sites)
+    found = {
+        (node.path, node.op.replace("_", " "))
+        for node in seen.nodes
+        if node.op in ops and not any(node.path == path or node.path.startswith(f"{path}.") for path in inside)
+    }
+    return tuple(Left(path, f"{op} as a function", CALLED) for path, op in sorted(found))
 
 
 def sample_batch(operation: str, model: nn.Module, forward: AnyForward | None) -> Any:
