@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from gainstage.errors import InputError
-from gainstage.norm.layers.inputs import require_channels, require_values
+from gainstage.norm.layers.inputs import require_channels, require_values, take_in
 
 
 class AffineOptions(TypedDict, total=False):
@@ -142,10 +142,9 @@ class BatchNorm(_BatchNorm):
     def take_in(self, mean: Tensor, var: Tensor) -> None:
         """Lets the running statistics take in those of one more batch."""
         count = self._count_batch()
-        share = 1 / count if self.momentum is None else self.momentum
         for running, measured in ((self.running_mean, mean), (self.running_var, var)):
             if running is not None:
-                running.add_((measured - running) * share)
+                take_in(running, measured, count, self.momentum)
 
     def _count_batch(self) -> Tensor:
         count = self.num_batches_tracked

@@ -111,7 +111,8 @@ class ThresholdedLinearUnit(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """The thresholded input."""
         require_channels("ThresholdedLinearUnit", input, self.num_features)
-        return torch.maximum(input, by_channel(self.tau.to(input.dtype), input))
+        # τ as it is: rounded to the input's type it would fall on the other side of some of the input.
+        return torch.maximum(input, by_channel(self.tau, input)).to(input.dtype)
 
     def extra_repr(self) -> str:
         """The number of channels."""

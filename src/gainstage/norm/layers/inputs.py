@@ -79,6 +79,21 @@ def widened(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def take_in(running: Tensor, measured: Tensor, count: Tensor, momentum: float | None) -> None:
+    """Lets a running statistic take in a batch's, in place.
+
+    Args:
+        running: The statistic.
+        measured: The batch's.
+        count: Number of batches, this one included.
+        momentum: The batch's share; None: 1/count, which is the mean over all batches.
+    """
+    # As a tensor, for the count may differ between the networks of a vmap; of a whole number torch makes float32.
+    wide = torch.promote_types(running.dtype, torch.float32)
+    share = count.to(wide).reciprocal() if momentum is None else momentum
+    running.add_((measured - running) * share)
+
+
 def parameter(
     channels: int, value: float, device: torch.device | str | None, dtype: torch.dtype | None
 ) -> torch.nn.Parameter:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gainstage.norm.layers.inputs import by_channel, parameter, require_channels, require_values, widened
+from gainstage.norm.layers.inputs import by_channel, parameter, require_channels, require_values, take_in, widened
 
 Statistics = tuple[Tensor, ...]
 
@@ -99,10 +99,8 @@ class MeasuredNorm(nn.Module):
 
     def _take_in(self, count: Tensor, measured: list[Tensor]) -> None:
         count.add_(1)
-        share = 1 / count if self.momentum is None else self.momentum
         for name, value in zip(self.running, measured, strict=True):
-            running = self.get_buffer(name)
-            running.add_((value - running) * share)
+            take_in(self.get_buffer(name), value, count, self.momentum)
 
     def extra_repr(self) -> str:
         """As torch's batch norm."""
