@@ -136,8 +136,9 @@ def scaled_weight_standardization(
             given, or the activation has no gain.
 
     Validity:
-        Wide layers; padding by zeros takes away part of the signal at the border. fan_in counts a transposed
-        convolution's inputs on average.
+        Wide layers; padding by zeros takes away part of the signal at the border. A strided transposed convolution
+        has the fan_in of its average position, and each position sums a part of the taps, whose weights' mean is not
+        quite 0: variance over samples is kept, and the mean of φ leaks into those of the outputs.
 
     Example:
         >>> layer = scaled_weight_standardization(nn.Conv2d(8, 16, 3), nn.GELU())
