@@ -134,7 +134,7 @@ class NoisyBatchNorm(BatchNorm):
         unit, sample = (1, x.shape[1], *positions), (x.shape[0], x.shape[1], *positions)
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         scale, shift = self.noise.draw(unit, sample, self.generator, x.device, wide)
-        return (y * scale + shift).to(y.dtype)
+        return torch.addcmul(shift, y, scale).to(y.dtype)
 
     def extra_repr(self) -> str:
         """With the noise."""

@@ -58,10 +58,9 @@ def thresholded(y: Tensor, tau: Tensor) -> Tensor:
 
 
 def thresholded_backward(grad: Tensor, y: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the gradients of y and of τ, given that of `thresholded`; half to each where they are equal."""
-    difference = y - per_channel(tau, y)
-    above = (difference.sign() + 1) / 2
-    return grad * above, (grad * (1 - above)).sum(batch_dims(y))
+    """Returns the gradients of y and of τ, given that of `thresholded`; to y where they are equal."""
+    passes = y >= per_channel(tau, y)
+    return grad * passes, (grad * ~passes).sum(batch_dims(y))
 
 
 def evonorm_s0(x: Tensor, groups: int, v: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-5) -> Tensor:
