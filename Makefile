@@ -36,6 +36,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/record.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/orthogonal.py
+	$(BIN)/python benchmarks/norm_layers.py
 
 # The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
 # only builds there carry CUDA). Needs Python 3.10 as PYTHON.

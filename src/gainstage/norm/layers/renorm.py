@@ -127,7 +127,7 @@ class BatchRenorm(BatchNorm):
         assert self.running_mean is not None
         # The kernel's own pass over the batch, with the output thrown away, is faster than torch.var_mean.
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self._running_var)
-        self.standardized(x.detach(), None, None, mean, var)
+        self.standardized(x, None, None, mean, var)
         values = values_by_channel(x)
         batch_var, std = var * ((values - 1) / values), (self._running_var + self.eps).sqrt()
         r = torch.clamp((batch_var + self.eps).sqrt() / std, 1 / self.r_max, self.r_max)
