@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+import gainstage as gs
 from gainstage.errors import InputError
 from gainstage.norm.layers import (
     BatchNorm,
@@ -258,3 +259,10 @@ def test_statistics_begin_anew() -> None:
         assert not all(torch.equal(buffer, fresh[name]) for name, buffer in norm.named_buffers())
         norm.reset_running_stats()
         assert all(torch.equal(buffer, fresh[name]) for name, buffer in norm.named_buffers())
+
+
+@pytest.mark.parametrize("kind", [BatchNorm, NoisyBatchNorm, BatchRenorm, FrozenBatchNorm])
+def test_a_recording_sees_one_norm(kind: type[nn.Module]) -> None:
+    model = nn.Sequential(nn.Linear(4, 6), kind(6), nn.ReLU(), nn.Linear(6, 3))
+    layers = gs.record(model, (normal(8, 4), torch.arange(8) % 3)).layers
+    assert [layer.kind for layer in layers if layer.name.startswith("1")] == ["norm"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gainstage.errors import InputError
 from gainstage.norm.layers.batch import AffineOptions, BatchNorm
-from gainstage.norm.layers.inputs import values_by_channel
+from gainstage.norm.layers.inputs import batch_dims, by_channel, values_by_channel, widened
 from gainstage.numerics import require_non_negative
 
 if TYPE_CHECKING:
@@ -125,10 +125,15 @@ class BatchRenorm(BatchNorm):
     @torch.no_grad()
     def _corrections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         assert self.running_mean is not None
-        # The kernel's own pass over the batch, with the output thrown away, is faster than torch.var_mean.
-        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self._running_var)
-        self.standardized(x, None, None, mean, var)
-        values = values_by_channel(x)
-        batch_var, std = var * ((values - 1) / values), (self._running_var + self.eps).sqrt()
-        r = torch.clamp((batch_var + self.eps).sqrt() / std, 1 / self.r_max, self.r_max)
-        return r, torch.clamp((mean - self.running_mean) / std, -self.d_max, self.d_max), mean, var
+        x, dims, values = widened(x), batch_dims(x), values_by_channel(x)
+        mean = x.mean(dims)
+        # torch.var_mean takes several times as long on the CPU.
+        batch_var, std = (x - by_channel(mean, x)).square().mean(dims), (self._running_var + self.eps).sqrt()
+        r = _within((batch_var + self.eps).sqrt() / std, 1 / self.r_max, self.r_max)
+        d = _within((mean - self.running_mean) / std, -self.d_max, self.d_max)
+        return r, d, mean, batch_var * (values / (values - 1))
+
+
+def _within(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    # Not clamp: in a recording of what runs that is an activation.
+    return torch.maximum(torch.minimum(values, high), low)
