@@ -41,6 +41,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/orthogonal.py
 	$(BIN)/python benchmarks/recalibrate.py
+	$(BIN)/python benchmarks/norm_layers.py
 
 # The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
 # only builds there carry CUDA). Needs Python 3.10 as PYTHON.

@@ -1,4 +1,7 @@
-"""Floor 3, normalization: what torch lacks, and surgery on the norms of existing models."""
+"""Floor 3, normalization: layers that torch lacks, slow references of it all, and surgery on existing models.
+
+Each name is imported when it is first used.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING
 from gainstage.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from gainstage.norm import layers, reference
     from gainstage.norm.surgery import (
         Audit,
         ChannelLayerNorm,
@@ -46,11 +50,19 @@ __all__ = [
     "freeze",
     "from_sync",
     "insert",
+    "layers",
     "recalibrate",
+    "reference",
     "replace",
     "split_parameters",
     "to_sync",
     "unfreeze",
 ]
 
-__getattr__ = lazy_attributes(__name__, dict.fromkeys(_SURGERY, "gainstage.norm.surgery"))
+_HOMES = {
+    **dict.fromkeys(_SURGERY, "gainstage.norm.surgery"),
+    "layers": "gainstage.norm.layers",
+    "reference": "gainstage.norm.reference",
+}
+
+__getattr__ = lazy_attributes(__name__, _HOMES)
