@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types imports zoo bench test-oldest clean
+.PHONY: demo test check format lint types imports zoo zoo-surgery bench test-oldest clean
 
 demo: $(VENV)/.core
 	$(BIN)/gainstage tour
@@ -32,10 +32,16 @@ imports: $(VENV)/.dev
 zoo: $(VENV)/.dev $(VENV)/.zoo
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m zoo.survey $(ZOO_ARGS)
 
+# Norm surgery on every network of the zoo: folded, recalibrated, replaced, and trained for a step. A quarter of an hour.
+zoo-surgery: $(VENV)/.dev $(VENV)/.zoo
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m zoo.surgery $(ZOO_ARGS)
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/record.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/orthogonal.py
+	$(BIN)/python benchmarks/recalibrate.py
+	$(BIN)/python benchmarks/norm_layers.py
 
 # The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
 # only builds there carry CUDA). Needs Python 3.10 as PYTHON.

@@ -11,7 +11,7 @@ from gainstage.lazy import lazy_attributes
 from gainstage.version import __version__
 
 if TYPE_CHECKING:
-    from gainstage import lab, schemes, theory
+    from gainstage import lab, norm, schemes, sweep, theory
     from gainstage.api import assert_trainable, check
     from gainstage.diagnosis.records import Trial
     from gainstage.diagnosis.verify import verify
@@ -40,8 +40,10 @@ _HOMES = {
     "check": "gainstage.api",
     "initialize": "gainstage.schemes.initialize",
     "lab": "gainstage.lab",
+    "norm": "gainstage.norm",
     "record": "gainstage.trace.recorder",
     "schemes": "gainstage.schemes",
+    "sweep": "gainstage.sweep",
     "theory": "gainstage.theory",
     "verify": "gainstage.diagnosis.verify",
 }
@@ -63,8 +65,10 @@ __all__ = [
     "check",
     "initialize",
     "lab",
+    "norm",
     "record",
     "schemes",
+    "sweep",
     "theory",
     "verify",
 ]

@@ -4,6 +4,7 @@
     ├── InputError            what was handed in cannot be used as it is        (also a ValueError)
     │   ├── SubjectError      the model, batch, loss or optimizer do not fit together
     │   ├── TargetError       a command-line TARGET cannot be loaded
+    │   ├── SpecError         a sweep's specification cannot be used
     │   └── UnknownNameError  a name that is not in a registry; suggests the nearest one
     ├── InitializationError   a model that cannot be initialized as asked
     ├── NotTrainable          raised by `assert_trainable`                      (also an AssertionError)
@@ -32,6 +33,10 @@ class SubjectError(InputError):
 
 class TargetError(InputError):
     """A command-line TARGET cannot be loaded."""
+
+
+class SpecError(InputError):
+    """A sweep's specification, or what it refers to, cannot be used."""
 
 
 class UnknownNameError(InputError):

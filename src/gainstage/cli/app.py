@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import gainstage
-from gainstage.cli import checking, knowledge, labs, mending, tour
+from gainstage.cli import checking, knowledge, labs, mapping, mending, tour
 from gainstage.errors import GainstageError
 
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -45,6 +45,7 @@ app.command("tour")(tour.tour)
 app.command("check")(checking.check)
 app.command("init")(mending.init)
 app.command("fix")(mending.fix)
+app.command("map")(mapping.map_)
 app.add_typer(labs.app, name="lab")
 app.command("rules")(knowledge.rules)
 app.command("explain", epilog=knowledge.EPILOG)(knowledge.explain)

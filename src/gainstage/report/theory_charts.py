@@ -26,7 +26,7 @@ from gainstage.theory import (
 
 _WIDTH, _HEIGHT = 460, 340
 _INK, _EDGE, _ORDERED, _CHAOTIC = "#1f2933", "#111111", "#2b6cb0", "#c05621"
-_CONFIG: dict[str, Any] = {
+FILE_CONFIG: dict[str, Any] = {
     "background": "white",
     "font": "Helvetica, Arial, DejaVu Sans, sans-serif",
     "view": {"stroke": "#9aa5b1"},
@@ -79,7 +79,7 @@ def write_chart(topic: str, name: str, path: str | os.PathLike[str]) -> Path:
     import vl_convert  # slow to import, and only charts need it
 
     specification = chart.to_dict()
-    specification["config"] = _CONFIG
+    specification["config"] = FILE_CONFIG
     if place.suffix.lower() == ".svg":
         return write_atomically(place, vl_convert.vegalite_to_svg(specification), "--plot")
     return write_bytes_atomically(place, vl_convert.vegalite_to_png(specification, scale=2), "--plot")

@@ -15,11 +15,11 @@ from gainstage.schemes.catalogue import DRIVEN, scheme
 from gainstage.schemes.planner import Plan, plan
 from gainstage.schemes.reasons import reason
 from gainstage.schemes.report import InitReport, Row
-from gainstage.schemes.samples import required_arguments, sample_inputs
 from gainstage.schemes.structured import STRUCTURED, constants
 from gainstage.seeding import generator
 from gainstage.trace import Trace, record
 from gainstage.trace.outline import outline
+from gainstage.trace.samples import required_arguments, sample_inputs
 from gainstage.trace.scaling import scale
 from gainstage.trace.subject import BatchSeries, Subject
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from gainstage.diagnosis.records import Diagnosis, Trial
 from gainstage.report.html.meter import Bands, meter
+from gainstage.report.html.templates import resource, template
 from gainstage.report.html.trial import trial_view
 from gainstage.report.html.verdicts import VerdictLike, verdict_views
 from gainstage.report.outline import facts, gravest, roots
 from gainstage.report.text import by_reason
 from gainstage.report.wording import (
-    SEVERITY_WORDS,
     any_figure,
-    counted,
     figure,
     module_label,
-    printable,
     tally,
     verdict,
 )
@@ -81,9 +76,9 @@ def render_page(
     claims = verdict_views(verdicts)
     cards = _cards(diagnosis.findings, anchors, {view.claim.id: view.anchor for view in claims})
     heading = title or diagnosis.trace.name or "Model"
-    return _template().render(
+    return template("page.html.j2").render(
         title=heading,
-        css=Markup(_resource("page.css")),
+        css=Markup(resource("page.css")),
         verdict=verdict(diagnosis.findings),
         state="ok" if diagnosis.ok else gravest(diagnosis.findings),
         facts=[(label, value) for label, value in facts(diagnosis.trace) if value != heading],
@@ -134,28 +129,3 @@ def _cell(column: str, value: object) -> str:
     if column in _TEXT_COLUMNS:
         return module_label(str(value)) if column in ("name", "module") else str(value)
     return any_figure(value)
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_without_control_characters,
-    )
-    # jinja's own annotations admit only the filters and globals that it ships.
-    filters: dict[str, Any] = environment.filters
-    constants: dict[str, Any] = environment.globals
-    filters.update(module=module_label, counted=counted)
-    constants["words"] = SEVERITY_WORDS
-    return environment.from_string(_resource("page.html.j2"))
-
-
-def _without_control_characters(value: Any) -> Any:
-    """Escaping keeps a name from being markup; this keeps it from reordering the line that it stands in."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _resource(name: str) -> str:
-    return (resources.files("gainstage.report.html") / name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One run of a paired trial: a subject of its own, trained on cached batches in a seeded order."""
+"""One short training run: a subject of its own, trained on cached batches in a seeded order."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ Advance = Callable[[int], None]
 BATCHES = 64
 
 
-def trained(subject: Subject, steps: int, seed: int, advance: Advance, score: Loss | None = None) -> Curve:
-    """Losses of a run, one a step, up to the first that is not finite.
+def trained(
+    subject: Subject, steps: int, seed: int, advance: Advance, score: Loss | None = None, *, above: float = math.inf
+) -> Curve:
+    """Losses of a run, one a step, up to the first that is not finite, or above a limit.
 
     All generators are seeded with ``seed`` inside, the batches' order with a generator of its own: two runs of one
     seed see the same batches and draw the same random numbers. Every batch is used once before one is used again.
@@ -32,6 +34,7 @@ def trained(subject: Subject, steps: int, seed: int, advance: Advance, score: Lo
         seed: Of the run.
         advance: Is told how many steps were done.
         score: The loss to show; training follows the subject's own. None: that one is shown.
+        above: The run ends when a loss exceeds it, with that loss.
 
     Raises:
         SubjectError: if a step fails, or there is no loss or no parameter to train on.
@@ -48,6 +51,9 @@ def trained(subject: Subject, steps: int, seed: int, advance: Advance, score: Lo
             if not (math.isfinite(shown) and math.isfinite(float(loss.detach()))):
                 # A run that broke down must not end on the finite figure of another loss.
                 losses[-1] = shown if not math.isfinite(shown) else math.nan
+                advance(steps - step)
+                break
+            if shown > above:
                 advance(steps - step)
                 break
             loss.backward()

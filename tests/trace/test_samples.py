@@ -9,7 +9,7 @@ from torch import nn
 
 import gainstage as gs
 from gainstage.errors import InitializationError
-from gainstage.schemes.samples import required_arguments, sample_inputs
+from gainstage.trace.samples import required_arguments, sample_inputs
 
 
 @pytest.mark.parametrize(

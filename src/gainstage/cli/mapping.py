@@ -1,0 +1,96 @@
+"""``gainstage map``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from gainstage.cli import targets
+from gainstage.cli.output import deliver, stderr, stdout
+from gainstage.errors import InputError
+from gainstage.report.writing import write_atomically
+
+if TYPE_CHECKING:
+    from gainstage.sweep import TrainabilityMap
+
+INTERRUPTED = 130
+
+
+class Format(str, Enum):
+    """How the map is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def map_(
+    target: str = targets.TARGET,
+    norms: str = typer.Option(
+        "as-is,none,batch,group,layer", "--norms", help="Variants of the model, comma-separated; the first ones first."
+    ),
+    scales: str = typer.Option("0.01,100", "--scales", help="Factors on the initial weights, from and to."),
+    rates: str = typer.Option("1e-5,10", "--lrs", help="Learning rates, from and to."),
+    steps: int = typer.Option(100, "--steps", min=2, help="Optimizer steps of each run."),
+    budget: float = typer.Option(150.0, "--budget", min=1.0, help="Seconds after which no run is begun."),
+    form: Format = typer.Option(Format.TEXT, "--format", help="Of the map."),
+    html: Path | None = typer.Option(None, "--html", help="Also write the map as one self-contained page."),
+    plot: Path | None = typer.Option(None, "--plot", help="Also write the heat maps to this .png or .svg file."),
+    output: Path | None = typer.Option(None, "--output", help="Write the map to this file."),
+    seed: int = typer.Option(0, "--seed", help="Of the batches' order."),
+    input_shape: str | None = targets.INPUT_SHAPE,
+    classes: int | None = targets.CLASSES,
+    batch_size: int = targets.BATCH_SIZE,
+) -> int:
+    """Show where a network trains, over initial scale, learning rate and normalization."""
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
+        raise InputError(f"--plot: file must end in .svg or .png, got {str(plot)!r}. Name it so.")
+    limits = _range("--scales", scales), _range("--lrs", rates)
+    subject = targets.load(target, input_shape, classes, batch_size)
+    from gainstage.sweep.trainability import trainability_map  # late: it needs torch
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    console = stderr()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("map", total=None)
+        found = trainability_map(
+            subject, norms=tuple(name.strip() for name in norms.split(",") if name.strip()), scales=limits[0],
+            rates=limits[1], steps=steps, budget=budget, seed=seed,
+            on_progress=lambda done, what: progress.update(task, description=f"{done} runs: {what}"),
+        )  # fmt: skip
+    _shown(found, form, output)
+    if html is not None:
+        from gainstage.report.html.map_page import render_map_page
+
+        write_atomically(html, render_map_page(found), "--html")
+    if plot is not None:
+        from gainstage.report.map_charts import write_map
+
+        write_map(found, plot)
+    return INTERRUPTED if found.interrupted else 0
+
+
+def _shown(found: TrainabilityMap, form: Format, output: Path | None) -> None:
+    from gainstage.report.map_text import map_lines
+
+    if form is Format.JSON:
+        deliver(found.to_json(), output)
+        return
+    console = stdout()
+    lines = map_lines(found, console.width if output is None else 100)
+    if output is not None:
+        deliver("\n".join(lines), output)
+        return
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _range(name: str, text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{name}: must be two numbers, from and to, such as 0.01,100, got {text!r}.") from None
+    return low, high

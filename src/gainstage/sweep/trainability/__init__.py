@@ -1,0 +1,6 @@
+"""Where a model trains: over the scale of its initial weights, the learning rate, and normalization."""
+
+from gainstage.sweep.trainability.mapping import trainability_map
+from gainstage.sweep.trainability.records import MapCell, Region, TrainabilityMap
+
+__all__ = ["MapCell", "Region", "TrainabilityMap", "trainability_map"]
