@@ -1,8 +1,35 @@
-"""Floor 5, sweeps: grids of small training runs, many at once."""
+"""Floor 5, sweeps: grids of small training runs, many at once; what is imported when first used needs torch or not.
 
-from gainstage.sweep.cells import Cell, Row
-from gainstage.sweep.plans import Chunk, Plan
-from gainstage.sweep.settings import Settings
-from gainstage.sweep.spec import Spec, Stop
+A store can be looked at without torch; specifications and the engine import it.
+"""
 
-__all__ = ["Cell", "Chunk", "Plan", "Row", "Settings", "Spec", "Stop"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gainstage.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from gainstage.sweep.cells import Cell, Row
+    from gainstage.sweep.plans import Chunk, Plan
+    from gainstage.sweep.progress import Progress
+    from gainstage.sweep.result import Result
+    from gainstage.sweep.settings import Settings
+    from gainstage.sweep.spec import Spec, Stop
+
+__all__ = ["Cell", "Chunk", "Plan", "Progress", "Result", "Row", "Settings", "Spec", "Stop"]
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Cell": "gainstage.sweep.cells",
+        "Chunk": "gainstage.sweep.plans",
+        "Plan": "gainstage.sweep.plans",
+        "Progress": "gainstage.sweep.progress",
+        "Result": "gainstage.sweep.result",
+        "Row": "gainstage.sweep.cells",
+        "Settings": "gainstage.sweep.settings",
+        "Spec": "gainstage.sweep.spec",
+        "Stop": "gainstage.sweep.spec",
+    },
+)
