@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from gainstage.sweep.plans import Chunk, Plan
     from gainstage.sweep.progress import Progress
     from gainstage.sweep.result import Result
+    from gainstage.sweep.runner import resume, run
     from gainstage.sweep.settings import Settings
     from gainstage.sweep.spec import Spec, Stop
 
-__all__ = ["Cell", "Chunk", "Plan", "Progress", "Result", "Row", "Settings", "Spec", "Stop"]
+__all__ = ["Cell", "Chunk", "Plan", "Progress", "Result", "Row", "Settings", "Spec", "Stop", "resume", "run"]
 
 __getattr__ = lazy_attributes(
     __name__,
@@ -31,5 +32,7 @@ __getattr__ = lazy_attributes(
         "Settings": "gainstage.sweep.settings",
         "Spec": "gainstage.sweep.spec",
         "Stop": "gainstage.sweep.spec",
+        "resume": "gainstage.sweep.runner",
+        "run": "gainstage.sweep.runner",
     },
 )
