@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import gainstage
-from gainstage.cli import checking, knowledge, labs, mending, tour
+from gainstage.cli import checking, knowledge, labs, mending, sweeping, tour
 from gainstage.errors import GainstageError
 
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -46,6 +46,7 @@ app.command("check")(checking.check)
 app.command("init")(mending.init)
 app.command("fix")(mending.fix)
 app.add_typer(labs.app, name="lab")
+app.add_typer(sweeping.app, name="sweep")
 app.command("rules")(knowledge.rules)
 app.command("explain", epilog=knowledge.EPILOG)(knowledge.explain)
 
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [argument for argument in given if argument != "--debug"]
     try:
         status = app(given, standalone_mode=False)
+        if status == INTERRUPTED:  # what newer versions of typer make of an interrupt
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)
