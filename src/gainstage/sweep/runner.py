@@ -27,7 +27,7 @@ from gainstage.version import __version__
 
 BACKENDS = ("local", "ray")
 # By name: a finished sweep is answered without the engine.
-EXECUTE, PLAN = "gainstage.sweep.engine:execute", "gainstage.sweep.engine:plan"
+EXECUTE, PLAN = "gainstage.sweep:execute", "gainstage.sweep:plan"
 _REFERENCES = ("model", "data", "loss")
 
 
