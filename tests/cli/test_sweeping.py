@@ -16,8 +16,9 @@ import jsonschema
 import pytest
 
 from gainstage.report.sweep_json import schema_text, shipped_schema
-from gainstage.sweep import runner
+from gainstage.sweep import execution
 from gainstage.sweep.result import Result
+from sweep import arithmetic as stand_in
 
 SPEC = """
 name = "tiny"
@@ -36,8 +37,9 @@ import os, sys
 if os.isatty(0):
     os.open(os.ttyname(0), os.O_RDWR)  # which makes it the terminal that controls this session
 sys.path[:] = {path!r}
-from gainstage.sweep import runner
-runner.EXECUTE, runner.PLAN = "sweep.arithmetic:execute", "sweep.arithmetic:plan"
+from sweep import arithmetic
+from gainstage.sweep import execution
+execution.execute, execution.plan = arithmetic.execute, arithmetic.plan
 from gainstage.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -45,8 +47,8 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture(autouse=True)
 def arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "EXECUTE", "sweep.arithmetic:execute")
-    monkeypatch.setattr(runner, "PLAN", "sweep.arithmetic:plan")
+    monkeypatch.setattr(execution, "execute", stand_in.execute)
+    monkeypatch.setattr(execution, "plan", stand_in.plan)
 
 
 @pytest.fixture
@@ -151,11 +153,7 @@ def test_ctrl_c_in_a_terminal_exits_with_130_and_can_be_gone_on_with(tmp_path):
     # All along: what is unread when the leader of a session ends is lost.
     reader = threading.Thread(target=read_all, args=(driver, told))
     reader.start()
-    while not (tmp_path / "store").exists() or not list((tmp_path / "store").glob("shards/*")):
-        assert child.poll() is None
-        time.sleep(0.05)
-    shard = next((tmp_path / "store" / "shards").iterdir())
-    while not shard.stat().st_size:
+    while not (tmp_path / "store" / "shards").exists() or not Result(tmp_path / "store").status.done:
         assert child.poll() is None
         time.sleep(0.02)
     os.write(driver, b"\x03")

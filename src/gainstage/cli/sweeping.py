@@ -91,7 +91,9 @@ def status(store: Path = _STORE, form: Format = _FORMAT) -> int:
 def _run(start: Callable[..., Result], store: Path, form: Format) -> int:
     try:
         with _watched(store.name) as tell:
-            result = start(on_progress=tell, on_plan=lambda plan: stderr().print(str(plan), markup=False))
+            result = start(
+                on_progress=tell, on_plan=lambda plan: stderr().print(str(plan), markup=False, soft_wrap=True)
+            )
     except KeyboardInterrupt:
         stderr().print(f"What is done is kept; go on: gainstage sweep resume {store}", markup=False, soft_wrap=True)
         raise

@@ -11,6 +11,8 @@ from gainstage.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from gainstage.sweep.cells import Cell, Row
+    from gainstage.sweep.data import Data
+    from gainstage.sweep.execution import execute, plan
     from gainstage.sweep.plans import Chunk, Plan
     from gainstage.sweep.progress import Progress
     from gainstage.sweep.result import Result
@@ -18,13 +20,17 @@ if TYPE_CHECKING:
     from gainstage.sweep.settings import Settings
     from gainstage.sweep.spec import Spec, Stop
 
-__all__ = ["Cell", "Chunk", "Plan", "Progress", "Result", "Row", "Settings", "Spec", "Stop", "resume", "run"]
+__all__ = [
+    "Cell", "Chunk", "Data", "Plan", "Progress", "Result", "Row", "Settings", "Spec", "Stop", "execute", "plan",
+    "resume", "run",
+]  # fmt: skip
 
 __getattr__ = lazy_attributes(
     __name__,
     {
         "Cell": "gainstage.sweep.cells",
         "Chunk": "gainstage.sweep.plans",
+        "Data": "gainstage.sweep.data",
         "Plan": "gainstage.sweep.plans",
         "Progress": "gainstage.sweep.progress",
         "Result": "gainstage.sweep.result",
@@ -32,6 +38,8 @@ __getattr__ = lazy_attributes(
         "Settings": "gainstage.sweep.settings",
         "Spec": "gainstage.sweep.spec",
         "Stop": "gainstage.sweep.spec",
+        "execute": "gainstage.sweep.execution",
+        "plan": "gainstage.sweep.execution",
         "resume": "gainstage.sweep.runner",
         "run": "gainstage.sweep.runner",
     },

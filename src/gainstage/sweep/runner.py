@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from gainstage.errors import InputError, StoreError, SweepError, UnknownNameError
+from gainstage.sweep import execution
 from gainstage.sweep.backends import Backend, Inline, Local, Ray, Work
 from gainstage.sweep.backends.base import Execute
 from gainstage.sweep.cells import Cell, content_hash
 from gainstage.sweep.drive import drive
 from gainstage.sweep.plans import Plan
 from gainstage.sweep.progress import OnProgress
-from gainstage.sweep.references import resolve
 from gainstage.sweep.result import Result
 from gainstage.sweep.spec import Spec
 from gainstage.sweep.store import Identity, Store
@@ -26,8 +26,6 @@ from gainstage.sweep.store.ledger import Ledger
 from gainstage.version import __version__
 
 BACKENDS = ("local", "ray")
-# By name: a finished sweep is answered without the engine.
-EXECUTE, PLAN = "gainstage.sweep:execute", "gainstage.sweep:plan"
 _REFERENCES = ("model", "data", "loss")
 
 
@@ -88,12 +86,12 @@ def run(
     folder = Path("sweeps", spec.name) if store is None else Path(store)
     with Store(folder, identify(spec, cells), resume=resume, mend=mend) as opened:
         if opened.planned() is None:
-            made: Plan = (plan or resolve(PLAN))(spec, cells)
+            made = (plan or execution.plan)(spec, cells)
             opened.lay(_positions(made, cells), made.workers)
             if on_plan:
                 on_plan(made)
         if not opened.finished():
-            chosen = _backend(backend, Work(execute or resolve(EXECUTE), spec), opened.planned(), workers, address)
+            chosen = _backend(backend, Work(execute or execution.execute, spec), opened.planned(), workers, address)
             try:
                 drive(opened, chosen, cells, tries=tries, on_progress=on_progress)
             finally:
@@ -163,7 +161,9 @@ def _versions() -> str:
 
 def _positions(made: Plan, cells: tuple[Cell, ...]) -> list[tuple[str, list[int]]]:
     at = {cell.key: position for position, cell in enumerate(cells)}
-    chunks = [(chunk.mode, [at[cell.key] for cell in chunk.cells]) for chunk in made.chunks]
+    # The longest first, so that the workers end together.
+    ordered = sorted(made.chunks, key=lambda chunk: -chunk.seconds)
+    chunks = [(chunk.mode, [at[cell.key] for cell in chunk.cells]) for chunk in ordered]
     if sorted(position for _, chunk in chunks for position in chunk) != list(range(len(cells))):
         raise SweepError(
             f"sweep run: plan must have each of {len(cells)} cells once, got {sum(len(chunk) for _, chunk in chunks)} "
