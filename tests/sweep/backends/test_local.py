@@ -146,6 +146,19 @@ def test_workers_that_cannot_start_are_told_at_once(tmp_path, monkeypatch):
     assert Result(tmp_path / "store").status.running == 0
 
 
+def test_a_worker_that_dies_while_idle_costs_no_try_and_leaves_no_thread():
+    backend = Local(Work(environment, None), 1)
+    backend.submit(Job(0, cells(1), "looped"))
+    (first,) = backend.wait(20)
+    os.kill(first.rows[0].values["pid"], signal.SIGKILL)
+    os.waitid(os.P_PID, first.rows[0].values["pid"], os.WEXITED | os.WNOWAIT)
+    backend.submit(Job(1, cells(1), "looped"))
+    (second,) = backend.wait(20)
+    assert second.rows[0].values["pid"] != first.rows[0].values["pid"]
+    backend.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "sweep-worker"]
+
+
 def test_closing_ends_the_workers():
     backend = Local(Work(execute, Trivial(seconds=60)), 2)
     for number in range(2):

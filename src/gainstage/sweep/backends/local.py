@@ -54,7 +54,8 @@ class Local:
             if worker.alive():
                 worker.jobs.put(job)
                 return
-        self._all = [worker for worker in self._all if worker.alive()]
+            worker.kill()  # it died while it had nothing to do: its thread still waits for a job
+        self._all = [worker for worker in self._all if worker.unfinished()]
         try:
             self._all.append(_Worker(self._work, self._outcomes, self._idle))
         except OSError as error:
@@ -102,6 +103,9 @@ class _Worker:
 
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def unfinished(self) -> bool:
+        return self._thread.is_alive()
 
     def kill(self) -> None:
         self._process.kill()
