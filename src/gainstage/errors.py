@@ -7,6 +7,7 @@
     │   ├── SpecError         a sweep's specification cannot be used
     │   └── UnknownNameError  a name that is not in a registry; suggests the nearest one
     ├── InitializationError   a model that cannot be initialized as asked
+    ├── SweepError            a sweep that cannot go on; what it has done is kept
     ├── NotTrainable          raised by `assert_trainable`                      (also an AssertionError)
     └── StoreError            a result store that cannot be read or written     (also an OSError)
 
@@ -62,6 +63,10 @@ class UnknownNameError(InputError):
 
 class InitializationError(GainstageError):
     """A model that cannot be initialized as asked."""
+
+
+class SweepError(GainstageError):
+    """A sweep that cannot go on, such as one whose workers do not start; what it has done is kept."""
 
 
 class NotTrainable(GainstageError, AssertionError):  # noqa: N818 - the contract's name

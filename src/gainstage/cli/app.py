@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import gainstage
-from gainstage.cli import checking, knowledge, labs, mapping, mending, tour
+from gainstage.cli import checking, knowledge, labs, mapping, mending, sweeping, tour
 from gainstage.errors import GainstageError
 
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -47,6 +47,7 @@ app.command("init")(mending.init)
 app.command("fix")(mending.fix)
 app.command("map")(mapping.map_)
 app.add_typer(labs.app, name="lab")
+app.add_typer(sweeping.app, name="sweep")
 app.command("rules")(knowledge.rules)
 app.command("explain", epilog=knowledge.EPILOG)(knowledge.explain)
 
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [argument for argument in given if argument != "--debug"]
     try:
         status = app(given, standalone_mode=False)
+        if status == INTERRUPTED:  # what newer versions of typer make of an interrupt
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)

@@ -11,6 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from gainstage.cli import targets
 from gainstage.cli.output import deliver, stderr, stdout
+from gainstage.cli.sweeping import in_sight
 from gainstage.errors import InputError
 from gainstage.report.writing import write_atomically
 
@@ -28,7 +29,10 @@ class Format(str, Enum):
 
 
 def map_(
-    target: str = targets.TARGET,
+    target: str = typer.Argument(
+        help="path/to/file.py:factory, package.module:factory, or the .toml specification of a sweep over scale and lr",
+        metavar="TARGET|SPEC",
+    ),
     norms: str = typer.Option(
         "as-is,none,batch,group,layer", "--norms", help="Variants of the model, comma-separated; the first ones first."
     ),
@@ -40,6 +44,7 @@ def map_(
     html: Path | None = typer.Option(None, "--html", help="Also write the map as one self-contained page."),
     plot: Path | None = typer.Option(None, "--plot", help="Also write the heat maps to this .png or .svg file."),
     output: Path | None = typer.Option(None, "--output", help="Write the map to this file."),
+    store: Path | None = typer.Option(None, "--store", help="Of a SPEC: the folder of its sweep; sweeps/NAME."),
     seed: int = typer.Option(0, "--seed", help="Of the batches' order."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
@@ -49,6 +54,8 @@ def map_(
     if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"--plot: file must end in .svg or .png, got {str(plot)!r}. Name it so.")
     limits = _range("--scales", scales), _range("--lrs", rates)
+    if target.endswith(".toml"):
+        return _written(_of_sweep(Path(target), store), form, output, html, plot)
     subject = targets.load(target, input_shape, classes, batch_size)
     from gainstage.sweep.trainability import trainability_map  # late: it needs torch
 
@@ -61,6 +68,21 @@ def map_(
             rates=limits[1], steps=steps, budget=budget, seed=seed,
             on_progress=lambda done, what: progress.update(task, description=f"{done} runs: {what}"),
         )  # fmt: skip
+    return _written(found, form, output, html, plot)
+
+
+def _of_sweep(spec: Path, store: Path | None) -> TrainabilityMap:
+    """The map of a sweep over scale and lr, which is run first, or gone on with."""
+    from gainstage import sweep  # late: it needs torch
+
+    read = sweep.Spec.from_toml(spec)
+    folder = store or Path("sweeps", read.name)
+    found = in_sight(lambda **tell: sweep.run(read, store=folder, **tell), folder)
+    return sweep.map_of_rows(found, name=read.name)
+
+
+def _written(found: TrainabilityMap, form: Format, output: Path | None, html: Path | None, plot: Path | None) -> int:
+    """Shows the map in every form that was asked for, and returns the exit status."""
     _shown(found, form, output)
     if html is not None:
         from gainstage.report.html.map_page import render_map_page

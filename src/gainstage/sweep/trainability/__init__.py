@@ -2,5 +2,6 @@
 
 from gainstage.sweep.trainability.mapping import trainability_map
 from gainstage.sweep.trainability.records import MapCell, Region, TrainabilityMap
+from gainstage.sweep.trainability.rows import map_of_rows
 
-__all__ = ["MapCell", "Region", "TrainabilityMap", "trainability_map"]
+__all__ = ["MapCell", "Region", "TrainabilityMap", "map_of_rows", "trainability_map"]

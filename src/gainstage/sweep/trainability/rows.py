@@ -55,9 +55,7 @@ def map_of_rows(rows: Iterable[Row], *, name: str = "") -> TrainabilityMap:
         start=start, best=best, resolution=max(_widest(scales), _widest(rates)),
     )  # fmt: skip
     variants = dict.fromkeys(cell.norm for cell in cells)
-    return replace(
-        found, regions=tuple(region(variant, found.filled(variant), scales, rates) for variant in variants)
-    )
+    return replace(found, regions=tuple(region(variant, found.filled(variant), scales, rates) for variant in variants))
 
 
 def _cells(rows: Sequence[Row], metric: str) -> list[MapCell]:

@@ -1,0 +1,71 @@
+"""The loss of one run and of many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch.func import vmap
+
+from gainstage.sweep.data import Data
+from gainstage.sweep.references import resolve
+from gainstage.sweep.spec import Spec
+
+LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def loss_function(spec: Spec, data: Data) -> LossFunction:
+    """The loss of a specification.
+
+    Args:
+        spec: Whose ``loss`` names it, or is None.
+        data: Whose targets decide then: cross-entropy for classes, mean squared error for numbers.
+
+    Returns:
+        A function (outputs, targets) -> mean over the batch.
+    """
+    if spec.loss is not None:
+        return resolve(str(spec.loss))
+    return F.cross_entropy if data.classes else F.mse_loss
+
+
+def losses(function: LossFunction, outputs: torch.Tensor, targets: torch.Tensor, *, shared: bool) -> torch.Tensor:
+    """The loss of each run.
+
+    Args:
+        function: Of one run.
+        outputs: Of shape (runs, batch, ...).
+        targets: Of shape (batch, ...) if shared, else (runs, batch, ...).
+        shared: Whether all runs have the same targets.
+
+    Returns:
+        Of shape (runs,).
+
+    Example:
+        >>> losses(F.mse_loss, torch.ones(3, 4), torch.zeros(4), shared=True)
+        tensor([1., 1., 1.])
+    """
+    if function is F.cross_entropy and outputs.dim() == 3:
+        # One kernel over all samples of all runs, where vmap takes the loss apart.
+        labels = (targets.expand(len(outputs), -1) if shared else targets).reshape(-1)
+        return F.cross_entropy(outputs.flatten(0, 1), labels, reduction="none").view(len(outputs), -1).mean(1)
+    return vmap(function, in_dims=(0, None if shared else 0))(outputs, targets)
+
+
+def hits(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """How many samples of each run have their largest output in the place of their class.
+
+    Args:
+        outputs: Of shape (runs, batch, classes, ...).
+        targets: Of shape (batch, ...), the same for all runs.
+
+    Returns:
+        Of shape (runs,), as a mean over what a sample has besides classes.
+
+    Example:
+        >>> hits(torch.eye(3).expand(2, 3, 3), torch.tensor([0, 1, 1]))
+        tensor([2., 2.])
+    """
+    right = (outputs.argmax(2) == targets).to(outputs.dtype)
+    return right.flatten(2).mean(2).sum(1) if right.dim() > 2 else right.sum(1)
