@@ -64,3 +64,33 @@ def test_errors_are_one_line(target: str, options: list[str], message: str, caps
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+SPEC = """
+name = "grid"
+model = "gainstage.sweep.examples:mlp"
+data = "gainstage.sweep.examples:blobs"
+steps = 30
+measure = 10
+metrics = ["train_loss"]
+[axes]
+norm = ["none", "batch"]
+scale = [0.1, 1.0, 10.0]
+lr = [0.001, 0.1, 10.0]
+seed = [0, 1]
+[fixed]
+batch_size = 16
+"""
+
+
+def test_a_sweep_is_run_and_mapped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "grid.toml").write_text(SPEC)
+    store = tmp_path / "store"
+    arguments = ["map", str(tmp_path / "grid.toml"), "--store", str(store)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "norm none" in shown
+    assert "norm batch: trains over" in shown
+    assert main([*arguments, "--format", "json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert cells["count"] == 18  # seeds are one field
