@@ -94,8 +94,9 @@ def test_two_processes_share_a_sweep_and_do_no_cell_twice(tmp_path, undisturbed)
 
 def test_the_survivor_takes_over_what_a_killed_one_held(tmp_path, undisturbed):
     store, log = tmp_path / "store", tmp_path / "log"
-    victim, survivor = start(store, log, seconds=0.02), start(store, log, seconds=0.02)
-    time.sleep(0.5)
+    victim, survivor = start(store, log, seconds=0.08), start(store, log, seconds=0.08)
+    while len([shard for shard in (store / FOLDER).glob("*") if shard.stat().st_size]) < 2:
+        time.sleep(0.01)  # until both are at work
     victim.kill()
     victim.wait()
     begin = time.perf_counter()
