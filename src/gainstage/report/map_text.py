@@ -84,8 +84,8 @@ def ground(found: TrainabilityMap) -> str:
     runs = f"{counted(len(found.cells), 'run')} of {found.steps} steps with {found.optimizer}"
     if found.start is None or found.best is None:
         return f"{runs}; no loss was finite."
-    followed = f"the boundary is followed to {found.resolution:g} decades"
-    followed += "" if found.complete else ", where the budget ended"
+    followed = f"along the boundary runs lie {found.resolution:g} decades apart"
+    followed += "" if found.complete else ", and the budget ended before all of it was followed"
     return (
         f"{runs}; a run trains if it makes half of the way from {figure(found.start)}, where a network that knows "
         f"nothing stands, to {figure(found.best)}, the best; {followed}."
