@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types imports zoo zoo-surgery bench test-oldest clean
+.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-sweep test-oldest clean
 
 demo: $(VENV)/.core
 	$(BIN)/gainstage tour
@@ -42,6 +42,12 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/orthogonal.py
 	$(BIN)/python benchmarks/recalibrate.py
 	$(BIN)/python benchmarks/norm_layers.py
+
+# A grid of small networks against loops and a pool over them; about ten minutes on two idle cores.
+bench-sweep: $(VENV)/.dev
+	$(BIN)/python benchmarks/sweep.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/sweep_overhead.py
+	$(BIN)/python benchmarks/sweep_gpu.py
 
 # The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
 # only builds there carry CUDA). Needs Python 3.10 as PYTHON.

@@ -147,20 +147,26 @@ class Batches:
     def __init__(self, data: Data, seeds: Sequence[int], batch_size: int) -> None:
         self._data = data
         self._orders = {seed: Order(seed, data.samples, batch_size) for seed in seeds}
-        self.seeds = tuple(seeds)
+        self._adopt(seeds)
+
+    def _adopt(self, seeds: Sequence[int]) -> None:
+        self._seeds, self._distinct = tuple(seeds), tuple(dict.fromkeys(seeds))
+        places = {seed: place for place, seed in enumerate(self._distinct)}
+        device = self._data.train_inputs.device
+        self._which = torch.tensor([places[seed] for seed in self._seeds], device=device)
 
     @property
     def shared(self) -> bool:
         """Whether all runs see the same batch."""
-        return len(set(self.seeds)) == 1
+        return len(self._distinct) == 1
 
     def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets, of shape (batch, ...) if shared, else (runs, batch, ...)."""
-        drawn = {seed: self._orders[seed].batch(step) for seed in set(self.seeds)}
-        chosen = drawn[self.seeds[0]] if self.shared else torch.stack([drawn[seed] for seed in self.seeds])
-        chosen = chosen.to(self._data.train_inputs.device)
+        drawn = torch.stack([self._orders[seed].batch(step) for seed in self._distinct])
+        drawn = drawn.to(self._which.device, non_blocking=True)
+        chosen = drawn[0] if self.shared else drawn[self._which]
         return self._data.train_inputs[chosen], self._data.train_targets[chosen]
 
     def keep(self, kept: Sequence[int]) -> None:
         """Drops all runs but these."""
-        self.seeds = tuple(self.seeds[index] for index in kept)
+        self._adopt([self._seeds[index] for index in kept])

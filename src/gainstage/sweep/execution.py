@@ -57,7 +57,7 @@ def plan(spec: Spec, cells: Sequence[Cell], *, workers: int | None = None) -> Pl
     chunks: list[Chunk] = []
     with one_thread():
         for group in grouped(cells):
-            choice = chosen(spec, group, math.ceil(len(group) / available))
+            choice = chosen(spec, group, _most(len(group), available))
             # One by one there is nothing to share; what is handed to a process at once is worth the handing.
             size = choice.size if choice.mode == vectorised.MODE else _handful(choice.seconds, len(group), available)
             for own in _split(group, size):
@@ -170,6 +170,11 @@ def _split(cells: Sequence[Cell], size: int) -> list[Sequence[Cell]]:
     count = math.ceil(len(cells) / size)
     edges = [len(cells) * place // count for place in range(count + 1)]
     return [cells[low:high] for low, high in itertools.pairwise(edges)]
+
+
+def _most(count: int, workers: int) -> int:
+    """Cells in a chunk, so that processes which start or end at different times all have work to the end."""
+    return min(math.ceil(count / workers), max(8, math.ceil(count / (4 * workers)))) if workers > 1 else count
 
 
 def _handful(seconds: float, count: int, workers: int) -> int:

@@ -12,7 +12,7 @@ from gainstage.sweep.losses import LossFunction, hits, losses
 from gainstage.sweep.spec import Spec
 
 # Samples at once: the same for every mode, so that sums are rounded alike.
-PIECE = 256
+PIECE = 128
 
 
 def require_measurable(spec: Spec, data: Data) -> None:

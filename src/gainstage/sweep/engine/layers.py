@@ -149,7 +149,8 @@ class BatchNorm:
         slope = slope * self._bound["weight"] if affine else slope
         shift = -self._bound["running_mean"] * slope
         shift = shift + self._bound["bias"] if affine else shift
-        return torch.addcmul(shift.unsqueeze(2), inputs[0], slope.unsqueeze(2))
+        scaled = inputs[0].mul_(slope.unsqueeze(2)) if self._reuse else inputs[0] * slope.unsqueeze(2)
+        return scaled.add_(shift.unsqueeze(2))
 
     def backward(self, gradient: Values, *, wanted: bool) -> Sequence[Values]:
         """See `Layer`."""
@@ -224,7 +225,7 @@ class Relu:
 
     def evaluated(self, inputs: Sequence[Values]) -> Values:
         """See `Layer`."""
-        return inputs[0].relu()
+        return inputs[0].relu_() if self._reuse else inputs[0].relu()
 
     def backward(self, gradient: Values, *, wanted: bool) -> Sequence[Values]:
         """See `Layer`."""

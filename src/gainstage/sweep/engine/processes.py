@@ -111,8 +111,8 @@ class _Helper:
                 self._send((self._spec, chunk.cells, chunk.mode))
                 rows = self._receive()
                 chunk = None
-                self._desk.put(rows)
                 self._desk.tell(len(rows))
+                self._desk.put(rows)
         except (OSError, EOFError, pickle.UnpicklingError):
             if chunk is not None:
                 self._desk.give_back(chunk)
