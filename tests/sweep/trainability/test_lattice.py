@@ -67,7 +67,8 @@ def test_halving_finds_the_boundary_that_a_full_lattice_would(centre: tuple[floa
         for column in range(17):
             nearest = min(labels, key=lambda p: (math.dist(p, (row, column)), p))
             wrong += labels[nearest] != trains((row, column))
-    assert wrong <= 0.04 * 17 * 17
+    # Of a disc, four caps may bulge between two coarse points each, unseen.
+    assert wrong <= 16
 
 
 def test_nothing_is_wanted_where_all_is_alike() -> None:
