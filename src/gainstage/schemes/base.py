@@ -30,7 +30,7 @@ class Site:
         groups: Of the convolution.
         transposed: Whether it is the weight of a transposed convolution.
         convolution: Whether it is a convolution's; else it is a matrix, in either orientation.
-        parts: How many projections are packed into the weight, along its longer side (3 for q, k and v).
+        parts: How many projections are packed into the weight, along the side that is not fan_in (3 for q, k and v).
         has_bias: Whether the layer has a bias that is drawn too.
     """
 

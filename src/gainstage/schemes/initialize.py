@@ -230,8 +230,8 @@ def _require_built(parameters: Mapping[str, nn.Parameter]) -> None:
 def _drawn(entry: Plan, seed: int) -> torch.Tensor:
     drawn = entry.scheme.draw(entry.site, generator(seed, entry.weight))
     if entry.part_scales:
-        longer = int(drawn.shape[0] < drawn.shape[1])
-        for part, scale in zip(drawn.chunk(len(entry.part_scales), longer), entry.part_scales, strict=True):
+        # Packed projections stand below one another, in rows of fan_in, however few rows these are.
+        for part, scale in zip(drawn.chunk(len(entry.part_scales)), entry.part_scales, strict=True):
             part.mul_(scale)
         return drawn
     return drawn if entry.scale == 1 else drawn.mul_(entry.scale)

@@ -16,8 +16,7 @@ def matrix_refusal(site: Site) -> str | None:
     if site.convolution:
         fits = dimensions > 2 and site.shape[0] % site.groups == 0
         return None if fits else f"a parameter of shape {site.shape} is no kernel"
-    longer = max(site.shape, default=1)
-    fits = dimensions == 2 and longer % site.parts == 0
+    fits = dimensions == 2 and (site.parts == 1 or site.shape[_packed_along(site)] % site.parts == 0)
     return None if fits else f"a parameter of shape {site.shape} is no matrix"
 
 
@@ -32,7 +31,13 @@ def tap_shape(site: Site) -> tuple[int, int, int]:
     rows, columns = site.shape[:2]
     if site.convolution:
         return site.groups, rows // site.groups, columns
-    return (site.parts, rows // site.parts, columns) if rows >= columns else (site.parts, rows, columns // site.parts)
+    by_rows = _packed_along(site) == 0
+    return (site.parts, rows // site.parts, columns) if by_rows else (site.parts, rows, columns // site.parts)
+
+
+def _packed_along(site: Site) -> int:
+    """The dimension of a matrix along which projections are packed: not that of a unit's inputs."""
+    return 0 if site.shape[1] == site.fan_in else 1
 
 
 def flat_shape(site: Site) -> tuple[int, int, int]:
@@ -43,7 +48,7 @@ def flat_shape(site: Site) -> tuple[int, int, int]:
 
 def from_flat(blocks: torch.Tensor, site: Site) -> torch.Tensor:
     """The weight whose `flat_shape` matrices these are."""
-    if site.parts > 1 and site.shape[0] < site.shape[1]:
+    if site.parts > 1 and _packed_along(site) == 1:
         return torch.cat(list(blocks), dim=1)
     return blocks.reshape(site.shape)
 

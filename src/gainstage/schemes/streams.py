@@ -67,9 +67,32 @@ def _stream(trace: Trace, blocks: list[Residual]) -> Stream:
 
 
 def _reads_beyond(trace: Trace, block: Residual) -> bool:
-    """Whether the branch reads a layer that is neither its own nor the fork."""
-    own = {block.fork, *block.branch}
-    return any(source not in own for position in block.branch for source in trace.layers[position].inputs)
+    """Whether an attention of the branch reads keys or values that the fork has no part in.
+
+    A table of positions that is added to the scores is none of them, nor is what conditions the stream itself.
+    """
+    attending = [position for position in block.branch if trace.layers[position].kind == "attention"]
+    read = {source for position in attending for source in trace.layers[position].inputs}
+    return any(
+        trace.layers[source].kind not in ("embedding", "activation") and not _from_fork(trace, block, source)
+        for source in read
+    )
+
+
+def _from_fork(trace: Trace, block: Residual, position: int) -> bool:
+    """Whether a layer reads the block's input, directly or through the branch."""
+    own = set(block.branch)
+    if block.fork is None:
+        return position in own
+    waiting, seen = [position], set[int]()
+    while waiting:
+        current = waiting.pop()
+        if current == block.fork:
+            return True
+        if current in own and current not in seen:
+            seen.add(current)
+            waiting += trace.layers[current].inputs
+    return False
 
 
 def _scoring(trace: Trace, block: Residual) -> list[int]:
@@ -92,6 +115,24 @@ def _scored(op: str, inputs: tuple[int, ...]) -> tuple[int, ...]:
 def maps_of(trace: Trace, block: Residual) -> list[int]:
     """Positions of the linear and convolutional layers of a block's branch, in order of execution."""
     return [position for position in block.branch if trace.layers[position].kind in MAPS]
+
+
+def serial_maps(trace: Trace, block: Residual) -> list[int]:
+    """The maps of a branch up to the one that ends it: what gates that one's output (squeeze-excitation) is not among.
+
+    The last is what makes the branch zero if it is: nothing but norms and products stand between it and the sum.
+    """
+    maps, own = maps_of(trace, block), set(block.branch)
+    waiting, ends = list(trace.layers[block.sum].inputs), set[int]()
+    for position in waiting:
+        layer = trace.layers[position]
+        if position not in own:
+            continue
+        if layer.kind in MAPS:
+            ends.add(position)
+        elif layer.kind not in ("activation", "attention"):
+            waiting += [source for source in layer.inputs if source not in waiting]
+    return maps[: maps.index(max(ends)) + 1] if ends else maps
 
 
 def read_out(trace: Trace) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gainstage.schemes.index import index
-from gainstage.schemes.streams import MAPS, maps_of, read_out, streams
+from gainstage.schemes.streams import MAPS, maps_of, read_out, serial_maps, streams
 from gainstage.schemes.targets import branch_scales
 from gainstage.trace.records import Trace
 
@@ -66,7 +66,7 @@ def fixup(trace: Trace) -> Changes:
     scales: dict[int, float] = {}
     for stream in streams(trace):
         for block in stream.blocks:
-            maps = maps_of(trace, block)
+            maps = serial_maps(trace, block)
             for position in maps[:-1]:
                 scales[position] = len(stream.blocks) ** (-1 / (2 * len(maps) - 2))
             for position in maps[-1:]:
@@ -93,7 +93,7 @@ def skip_init(trace: Trace) -> Changes:
         if alphas:
             constants[alphas[-1]] = 0.0
         else:
-            scales.update(dict.fromkeys(maps_of(trace, block)[-1:], 0.0))
+            scales.update(dict.fromkeys(serial_maps(trace, block)[-1:], 0.0))
     return Changes(scales, constants)
 
 
@@ -107,7 +107,7 @@ def _scalars(trace: Trace, positions: range | tuple[int, ...]) -> list[tuple[str
 def nf_resnet(trace: Trace) -> Changes:
     """The variances of an NF-ResNet, without its code: h + α f(h/β), α = 0.2, β = √Var(h), Var ← Var + α².
 
-    The first maps of a branch are divided by β and the last times α; a branch whose skip is projected divides
+    The first map of a branch is divided by β and the last times α; a branch whose skip is projected divides
     that projection too, and Var begins again at 1. Weights have the variance of scaled weight standardization as they
     are drawn; that training keeps it is the architecture's part.
 
@@ -116,7 +116,7 @@ def nf_resnet(trace: Trace) -> Changes:
 
     Validity:
         f(h/β) is f(h)/β only where nothing but positively homogeneous operations (rectifiers, pooling) stands before
-        the first maps of a branch. The input of a stream has variance 1.
+        the first map of a branch. The input of a stream has variance 1.
 
     References:
         Brock, De and Smith 2021, Characterizing signal propagation to close the performance gap in unnormalized
@@ -126,7 +126,7 @@ def nf_resnet(trace: Trace) -> Changes:
     for stream in streams(trace):
         variance = 1.0
         for block in stream.blocks:
-            maps = maps_of(trace, block)
+            maps = serial_maps(trace, block)
             first = [position for position in maps if not set(trace.layers[position].inputs) & set(maps)][:1]
             skip = [position for position in block.skip if trace.layers[position].kind in MAPS]
             for position in dict.fromkeys((*first, *skip)):

@@ -234,10 +234,11 @@ def test_a_batch_is_made_where_the_signature_says_of_what() -> None:
 def test_a_fold_that_changes_the_outputs_is_refused() -> None:
     class Liar(nn.Conv2d):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return super().forward(input).relu()
+            y = super().forward(input)
+            return y.relu() if input.shape[-1] > 5 else y  # small probes do not show it
 
     with pytest.raises(InputError, match=r"outputs must stay the same to 0\.001 of their scale"):
-        norm.fold(used(Wired(plain, Liar(3, 3, 1))), inputs(2, 3, 3, 3))
+        norm.fold(used(Wired(plain, Liar(3, 3, 1))), inputs(2, 3, 8, 8))
 
 
 class FrozenAffine(nn.Module):

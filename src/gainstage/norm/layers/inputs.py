@@ -32,6 +32,11 @@ the layer for 3.
             f"{operation}: input must have two or more dimensions, got shape {tuple(x.shape)}. "
             "Put the samples in dimension 0."
         )
+    if not -x.dim() <= dim < x.dim():
+        raise InputError(
+            f"{operation}: input must have a dimension {dim} for its channels, got shape {tuple(x.shape)}. "
+            "Build the layer with another dim=."
+        )
     if x.shape[dim] != channels:
         raise InputError(
             f"{operation}: input must have {channels} channels in dimension {dim}, got shape {tuple(x.shape)}. "

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from gainstage.errors import SubjectError
 from gainstage.norm.surgery.agreement import Agreement, agreement
 from gainstage.norm.surgery.maps import Map, is_map, out_rows
 from gainstage.norm.surgery.records import Left
@@ -108,7 +109,7 @@ def audit(model: nn.Module, batch: Any, *, forward: AnyForward | None = None) ->
         `Audit`: a row for each norm, and a table as its text.
 
     Raises:
-        SubjectError: if the batch does not fit the model.
+        SubjectError: if the batch does not fit the model, or gives a batch norm a single value a channel.
 
     Validity:
         A norm that is called several times is judged by its first call. Norms that are functions are named in
@@ -157,7 +158,13 @@ def _run(
     with undisturbed(model, seed=0), seeing_inputs(watched, inputs.see):
         set_mode(model.modules(), training=False)
         set_mode((s.module for s in sites.values() if s.kind in ("batch", "sync_batch")), training=True)
-        outputs_of(model, batch, forward)
+        try:
+            outputs_of(model, batch, forward)
+        except ValueError as error:  # in eval mode the model ran on it
+            raise SubjectError(
+                f"audit: the batch must do for batch norms in training, got {' '.join(str(error).split())}. "
+                "Pass two samples at least."
+            ) from error
 
 
 @dataclass

@@ -22,6 +22,7 @@ from gainstage.norm.surgery.maps import (
     fold_behind,
     is_map,
     map_obstacle,
+    misfit,
     out_channels,
 )
 from gainstage.norm.surgery.records import Change, Left, Surgery
@@ -161,7 +162,7 @@ class _Plan:
             reason = self._alone(node.returns[0], reading, layer, node)
             if reason:
                 return reason
-        reason = map_obstacle(layer, self.owners)
+        reason = map_obstacle(layer, self.owners) or misfit(layer, affine, before=False)
         if reason:
             return f"{found[0][0].path}: {reason}"
         fold_behind(layer, affine)
@@ -217,6 +218,7 @@ class _Plan:
         if fitting is None:
             return f"its channels are not those of {reader.path}"
         reason = map_obstacle(layer, self.owners) or before_obstacle(layer, fitting)
+        reason = reason or misfit(layer, fitting, before=True)
         return f"{reader.path}: {reason}" if reason else (layer, fitting)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import nn
 
 from gainstage.errors import SubjectError, UnknownNameError
@@ -18,6 +19,7 @@ from gainstage.trace.subject import Subject
 
 NORMS = ("batch", "group", "layer")
 _MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_ONE_VALUE = "each statistic would be of one value"
 _BATCH_NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 
 
@@ -25,7 +27,8 @@ def insert(model: nn.Module, batch: Any, by: str, *, inplace: bool = False) -> S
     """Returns the model with a norm between every linear or convolutional layer and the activation that reads it.
 
     The map and its norm stand in a `torch.nn.Sequential` under the map's old name, the map under ``map``, so that
-    names of parameters change. Where a norm reads the map already, none is put in.
+    names of parameters change. Where a norm reads the map already, none is put in; nor before a softmax, which reads
+    scores out. A map that is called several times gets one if an activation reads it every time.
 
     Args:
         model: Any module.
@@ -40,7 +43,8 @@ def insert(model: nn.Module, batch: Any, by: str, *, inplace: bool = False) -> S
     Raises:
         UnknownNameError: if there is no such norm.
         InputError: if the model cannot be copied.
-        SubjectError: if the batch does not fit the model, or the model not its own maps' new place.
+        SubjectError: if the batch does not fit the model, or the model not its own maps' new place; a model changed
+            in place is as it was then.
 
     Validity:
         Maps that are called as functions, or whose weights the model reads itself, cannot be followed by a norm in
@@ -64,11 +68,13 @@ def insert(model: nn.Module, batch: Any, by: str, *, inplace: bool = False) -> S
     made: dict[int, nn.Module] = {}
     changed: list[Change] = []
     left: list[Left] = []
-    for layer in _before_activations(trace):
+    found = _before_activations(trace)
+    elsewhere = _several_uses(trace, found)
+    for layer in found:
         module = modules.get(layer.name.partition("#")[0])
         if id(module) in made:
             continue
-        norm = _obstacle(module, layer) or _norm(by, layer)
+        norm = _obstacle(module, layer, elsewhere) or _norm(by, layer, training=module is not None and module.training)
         if isinstance(norm, str) or module is None:
             left.append(Left(layer.name, layer.op, str(norm)))
             continue
@@ -78,39 +84,57 @@ def insert(model: nn.Module, batch: Any, by: str, *, inplace: bool = False) -> S
         changed.append(Change(layer.name, f"{type(module).__name__} -> {type(module).__name__}, {_described(norm)}"))
     model = put_in_place("insert", model, made)
     if made:
-        _require_running(model, batch)
+        try:
+            _require_running(model, batch)
+        except SubjectError:
+            put_in_place("insert", model, {id(put): cast("Any", put).map for put in made.values()})
+            raise
     return Surgery("insert", model, tuple(changed), tuple(left))
 
 
 def _before_activations(trace: Trace) -> list[LayerRecord]:
     """The maps that an activation reads, directly."""
     read_by = consumers(trace.layers)
-    kinds = [{trace.layers[reader].kind for reader in readers} for readers in read_by]
-    return [layer for layer, readers in zip(trace.layers, kinds, strict=True)
-            if layer.kind in ("linear", "conv") and readers == {"activation"}]  # fmt: skip
+    activated = (bool(readers) and all(_activates(trace.layers[reader]) for reader in readers) for readers in read_by)
+    layers = zip(trace.layers, activated, strict=True)
+    return [layer for layer, is_activated in layers if is_activated and layer.kind in ("linear", "conv")]
 
 
-def _obstacle(module: nn.Module | None, layer: LayerRecord) -> str:
+def _activates(layer: LayerRecord) -> bool:
+    return layer.kind == "activation" and layer.op not in ("softmax", "log_softmax")
+
+
+def _several_uses(trace: Trace, found: list[LayerRecord]) -> set[str]:
+    """The weights that are also applied where no activation reads what comes of it."""
+    names = {layer.name for layer in found}
+    maps = (layer for layer in trace.layers if layer.kind in ("linear", "conv") and layer.parameters)
+    return {layer.parameters[0] for layer in maps if layer.name not in names}
+
+
+def _obstacle(module: nn.Module | None, layer: LayerRecord, elsewhere: set[str]) -> str:
     if not isinstance(module, _MAPS):
         return "it is called as a function, or by a module of another class"
     if "[" in layer.name or layer.computed or hooked(module):
         return "its output is not its module's alone"
+    if layer.parameters[0] in elsewhere:
+        return "it also runs where no activation reads it"
     return ""
 
 
-def _norm(by: str, layer: LayerRecord) -> nn.Module | str:
+def _norm(by: str, layer: LayerRecord, *, training: bool) -> nn.Module | str:
     """The norm for a map's output, or why there is none."""
     shape, last = layer.shape, layer.kind == "linear"
     channels = shape[-1] if last else shape[1]
     if last and by == "layer":
-        return nn.LayerNorm(channels)
+        return nn.LayerNorm(channels) if channels > 1 else _ONE_VALUE
     if last and len(shape) != 2:
         return f"its features are last; {by} norm is for channels in dimension 1"
     if by == "batch":
-        return _BATCH_NORMS[len(shape)](channels)
+        single = training and torch.Size(shape).numel() == channels
+        return f"{_ONE_VALUE} on this batch; pass a larger one" if single else _BATCH_NORMS[len(shape)](channels)
     count = 1 if by == "layer" else group_count(channels)
-    if channels == count and len(shape) == 2:
-        return "each statistic would be of one value"
+    if channels == count and torch.Size(shape[2:]).numel() == 1:
+        return _ONE_VALUE
     return nn.GroupNorm(count, channels)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # pyright: ignore[reportPrivateUsage]
 
 from gainstage.norm.surgery.copying import hooked
+from gainstage.seeding import preserved_rng
 
 Map = nn.Linear | _ConvNd
 MAPS = (nn.Linear, _ConvNd)
@@ -100,6 +102,46 @@ def before_obstacle(module: Map, affine: Affine) -> str:
         any(size > 1 for size in module.kernel_size)
     )  # fmt: skip
     return "its zero padding does not see the shift" if padded and module.padding_mode == "zeros" else ""
+
+
+@torch.no_grad()
+def misfit(module: Map, affine: Affine, *, before: bool) -> str:
+    """Why a class with a forward of its own (standardized weights, padding of its own) cannot take it in, or "".
+
+    Copies are tried on random numbers. A forward that does not run on them is left to the comparison of whole models.
+
+    Args:
+        module: The layer.
+        affine: What it is to take in.
+        before: Whether that stands before the layer.
+    """
+    if str(type(module).forward.__module__).startswith("torch.nn.modules."):
+        return ""
+    plain, folded = (copy.deepcopy(module).eval() for _ in range(2))
+    (fold_before if before else fold_behind)(folded, affine)
+    run: Any = type(module).forward
+    with preserved_rng(0):
+        x = torch.randn(_probe_shape(module)).to(module.weight)
+        try:
+            expected = run(plain, _applied(affine, x) if before else x)
+            expected, found = expected if before else _applied(affine, expected), run(folded, x)
+        except Exception:
+            return ""
+    tolerance = torch.finfo(x.dtype).eps ** 0.5 * float(expected.abs().max())
+    same = expected.shape == found.shape and torch.allclose(found, expected, rtol=0, atol=tolerance)
+    return "" if same else f"{type(module).__name__} does more in its forward than the layer it is made from"
+
+
+def _probe_shape(module: Map) -> tuple[int, ...]:
+    if isinstance(module, nn.Linear):
+        return 4, module.in_features
+    reach = (step * (size - 1) + 3 for step, size in zip(module.dilation, module.kernel_size, strict=True))
+    return 2, module.in_channels, *reach
+
+
+def _applied(affine: Affine, x: torch.Tensor) -> torch.Tensor:
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return (x.double() * affine.scale.view(shape) + affine.shift.view(shape)).to(x.dtype)
 
 
 def _numbers(padding: Any) -> tuple[int, ...]:

@@ -137,6 +137,8 @@ def _taken_apart(site: NormSite) -> NormSite:
     for dim, core in _cores(site.kind):
         if _computes(site, core, children, dim):
             return replace(site, channel_dim=dim, extras=children)
+    if site.kind == "batch" and _computes(site, _frozen, children, 1):
+        return replace(site, kind="frozen_batch", extras=children)
     added = f"{site.label} does more in its forward than the norm and its children in turn"
     return replace(site, obstacle=f"{added}; pass a function as by= that knows it")
 

@@ -96,6 +96,13 @@ def trainability_map(
     """
     if steps < 2 or not budget > 0:
         raise InputError(f"map: steps must be at least 2 and the budget positive, got {steps} and {budget:g} s.")
+    if not scales[0] <= 1 <= scales[1]:
+        raise InputError(
+            f"map: scales must go from 1 or less to 1 or more, got {scales[0]:g} to {scales[1]:g}: 1 is the model's "
+            "own, for which learning rates are recommended."
+        )
+    if not norms:
+        raise InputError(f"map: norms must be one at least, got none. Known: {', '.join(NORMS)}.")
     axes = Axis.between("scales", *scales), Axis.between("learning rates", *rates)
     deadline, advance = time.monotonic() + budget, on_progress or (lambda _done, _what: None)
     run = _Run(subject, steps, seed, *axes, deadline, advance)

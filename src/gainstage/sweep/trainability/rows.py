@@ -32,7 +32,7 @@ def map_of_rows(rows: Iterable[Row], *, name: str = "") -> TrainabilityMap:
         The map; its resolution is the wider gap of the two axes.
 
     Raises:
-        InputError: if there is no learning rate, or no loss.
+        InputError: if there is no learning rate, or no loss, or one of the axes is not positive.
 
     Example:
         >>> rows = [Row("a", {"lr": lr}, (0, 10), {"train_loss": (2.0, end)}) for lr, end in ((0.1, 1.0), (1.0, 3.0))]
@@ -45,6 +45,11 @@ def map_of_rows(rows: Iterable[Row], *, name: str = "") -> TrainabilityMap:
         raise InputError(
             f"map: the sweep must vary lr and measure one of {', '.join(METRICS)}, got "
             f"{len(rows)} rows without. Add the axis, or the metric."
+        )
+    least = min(min(float(row.values["lr"]), float(row.values.get("scale", 1.0))) for row in rows)
+    if not least > 0:
+        raise InputError(
+            f"map: lr and scale must be positive, got {least:g}: the map's axes are logarithmic. Leave it out."
         )
     scales = Axis(tuple(sorted({float(row.values.get("scale", 1.0)) for row in rows})))
     rates = Axis(tuple(sorted({float(row.values["lr"]) for row in rows})))
