@@ -252,7 +252,7 @@ def _check(spec: Spec) -> None:
         wrong.append(f"stop must have a factor above 1 and a loss above 0, got {spec.rule}")
     if spec.dtype not in DTYPES:
         wrong.append(f"dtype must be one of {', '.join(DTYPES)}, got {spec.dtype!r}")
-    if spec.device.split(":")[0] not in ("cpu", "cuda", "mps"):
+    if spec.device.split(":")[0] not in ("cpu", "cuda"):
         wrong.append(f"device must be cpu, cuda or cuda:N, got {spec.device!r}")
     both = sorted(set(spec.axes) & {name for point in spec.points for name in point})
     if both:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -54,9 +53,9 @@ class Watch:
             losses: Of shape (runs,), of the runs that are left.
         """
         if self._limits is None:
-            self._limits = (losses.abs() * self._rule.factor).clamp(max=min(self._rule.above, _largest(losses)))
-            # What is lost from the beginning has no first loss to compare with.
-            self._limits = self._limits.nan_to_num(nan=_largest(losses))
+            most = min(self._rule.above, torch.finfo(losses.dtype).max)
+            # Of a first loss of zero, or of none that is finite, no factor can be taken.
+            self._limits = (losses.abs() * self._rule.factor).nan_to_num(nan=most).clamp(max=most)
         return losses <= self._limits
 
     def keep(self, kept: Sequence[int]) -> None:
@@ -87,8 +86,3 @@ def failed(cell: Cell, error: BaseException, mode: str) -> Row:
     """The row of a cell that could not be run: the error in one line."""
     line = (str(error).strip().splitlines() or [""])[0]
     return Row(cell.key, cell.values, error=f"{type(error).__name__}: {line}"[:500], mode=mode)
-
-
-def _largest(losses: torch.Tensor) -> float:
-    """Everything above is not finite."""
-    return torch.finfo(losses.dtype).max if losses.is_floating_point() else sys.float_info.max
