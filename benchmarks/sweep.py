@@ -79,8 +79,8 @@ def case(model: Callable[..., nn.Module], width: int, steps: int, every: int, ba
 CASES = {
     "mlp-64": lambda quick: case(mlp, 64, 100 if quick else 800, 32, (5.0, 1.5)),
     "mlp-32": lambda quick: case(mlp, 32, 100 if quick else 800, 32, (8.0, 1.5)),
-    "mlp-512": lambda quick: case(mlp, 512, 10 if quick else 20, 32, (0.95, 0.95)),
-    "conv-16": lambda quick: case(conv, 16, 20 if quick else 40, 32, (0.95, 0.95)),
+    "mlp-512": lambda quick: case(mlp, 512, 10 if quick else 20, 64, (0.95, 0.95)),
+    "conv-16": lambda quick: case(conv, 16, 20 if quick else 120, 64, (0.95, 0.95)),
 }
 
 

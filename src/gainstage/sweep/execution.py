@@ -37,7 +37,7 @@ def plan(spec: Spec, cells: Sequence[Cell], *, workers: int | None = None) -> Pl
     Args:
         spec: What they share.
         cells: Of the specification; each structure (keywords of the factory, optimizer, batch size, schedule) is
-            tried once, which costs about a tenth of the work.
+            tried once, which costs about a twentieth of the work.
         workers: Processes to plan for; None: as many as there are cores, if the work is worth it, and one for a GPU.
 
     Returns:

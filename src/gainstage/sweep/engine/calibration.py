@@ -26,7 +26,7 @@ _LARGE_SIZES = (64, 256, 1024, 4096, 16384)
 
 # The share of the work that measuring may cost, and how much slower than the best a smaller chunk may be: it is spread
 # more evenly, and leaves room in a cache that the other processes share, which were not at work when it was measured.
-_SHARE = 0.1
+_SHARE = 0.05
 _WORTH = 1.1
 _GAIN = 0.95
 
@@ -101,7 +101,7 @@ def chosen(spec: Spec, cells: Sequence[Cell], most: int) -> Choice:
         return Choice(looped.MODE, 1, alone, kind.why)
     if len(cells) == 1:
         return Choice(looped.MODE, 1, alone, "a single cell of its structure")
-    size, each = _fastest(spec, kind, cells, most, alone * len(cells))
+    size, each = _fastest(spec, kind, cells, most, alone)
     figures = f"{kind.way} {_in_words(each)} a cell in chunks of {size}, one by one {_in_words(alone)}"
     # Where both are as fast, as for wide networks, one by one needs the least memory.
     if each < _GAIN * alone:
@@ -109,7 +109,7 @@ def chosen(spec: Spec, cells: Sequence[Cell], most: int) -> Choice:
     return Choice(looped.MODE, 1, alone, figures)
 
 
-def _fastest(spec: Spec, kind: Kind, cells: Sequence[Cell], most: int, work: float) -> tuple[int, float]:
+def _fastest(spec: Spec, kind: Kind, cells: Sequence[Cell], most: int, alone: float) -> tuple[int, float]:
     """Size of a chunk and seconds for a cell, of the sizes that are cheap enough to try."""
     wanted = _SIZES.get(torch.device(spec.device).type, _LARGE_SIZES)
     sizes = sorted({min(size, most, len(cells)) for size in wanted})
@@ -123,8 +123,9 @@ def _fastest(spec: Spec, kind: Kind, cells: Sequence[Cell], most: int, work: flo
             break
         spent += time.perf_counter() - start
         best = min(tried.values())
-        # The next size takes about twice as long to try; a size far from the best has the cache behind it.
-        if 3 * spent > _SHARE * work or tried[size] > 1.25 * best:
+        # The next size takes about twice as long to try; a size far from the best has the cache behind it, and where
+        # a few at once are far slower than one by one, more will not be faster.
+        if 3 * spent > _SHARE * alone * len(cells) or tried[size] > 1.25 * best or best > 1.5 * alone:
             break
     if not tried:
         return 1, math.inf

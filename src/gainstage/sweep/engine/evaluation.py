@@ -11,9 +11,6 @@ from gainstage.sweep.data import Data
 from gainstage.sweep.losses import LossFunction, hits, losses
 from gainstage.sweep.spec import Spec
 
-# Samples at once: the same for every mode, so that sums are rounded alike.
-PIECE = 128
-
 
 def require_measurable(spec: Spec, data: Data) -> None:
     """Raises SpecError if a metric has no meaning for the data."""
@@ -27,7 +24,7 @@ def require_measurable(spec: Spec, data: Data) -> None:
 
 @torch.no_grad()
 def evaluated(
-    spec: Spec, data: Data, outputs: Callable[[torch.Tensor], torch.Tensor], function: LossFunction
+    spec: Spec, data: Data, outputs: Callable[[torch.Tensor], torch.Tensor], function: LossFunction, piece: int
 ) -> Iterable[tuple[str, torch.Tensor]]:
     """The metrics over whole sets that the specification asks for.
 
@@ -36,6 +33,7 @@ def evaluated(
         data: Of what.
         outputs: Inputs of shape (batch, ...) to outputs of shape (runs, batch, ...), in evaluation mode.
         function: The loss.
+        piece: Samples at once.
 
     Yields:
         Name and values of shape (runs,).
@@ -46,7 +44,7 @@ def evaluated(
     ):
         wanted = [metric for metric in (f"{name}_loss", f"{name}_accuracy") if metric in spec.metrics]
         sums = dict.fromkeys(wanted, torch.zeros(()))
-        for some, labels in zip(inputs.split(PIECE), targets.split(PIECE), strict=True) if wanted else ():
+        for some, labels in zip(inputs.split(piece), targets.split(piece), strict=True) if wanted else ():
             found = outputs(some)
             for metric in wanted:
                 loss = metric.endswith("loss")

@@ -21,6 +21,9 @@ from gainstage.sweep.spec import Spec
 
 MODE = "looped"
 
+# Samples that are evaluated at once: many, as there is one network.
+_PIECE = 512
+
 
 def run_looped(spec: Spec, cells: Sequence[Cell], progress: Callable[[int], None] | None = None) -> tuple[Row, ...]:
     """Trains each cell by itself.
@@ -99,11 +102,14 @@ class Trial:
     def measure(self) -> list[tuple[str, torch.Tensor]]:
         """The metrics that need no batch."""
         self._model.eval()
-        found = [*evaluated(self._spec, self._data, lambda inputs: self._model(inputs)[None], self._function)]
+        found = [*evaluated(self._spec, self._data, self._outputs, self._function, _PIECE)]
         self._model.train()
         if "weight_norm" in self._spec.metrics:
             found.append(("weight_norm", _norm(self._model.parameters())[None]))
         return found
+
+    def _outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self._model(inputs)[None]
 
     def _batch(self, step: int) -> torch.Tensor:
         inputs, targets = self._batches.at(step)

@@ -24,6 +24,9 @@ from gainstage.sweep.spec import Spec
 
 MODE = "vectorised"
 
+# Samples that are evaluated at once: few, as there are many networks.
+_PIECE = 128
+
 # A GPU waits for the host at each look; losses of some steps are looked at together, and nothing else changes.
 _LOOKS = {"cpu": 1}
 _SELDOM = 16
@@ -188,7 +191,7 @@ class Chunk:
 
     def measure(self) -> list[tuple[str, torch.Tensor]]:
         """The metrics that need no batch, of the runs that are left."""
-        found = [*evaluated(self._spec, self._data, self._program.outputs, self._function)]
+        found = [*evaluated(self._spec, self._data, self._program.outputs, self._function, _PIECE)]
         if "weight_norm" in self._spec.metrics:
             found.append(("weight_norm", self._stack.norms(self._stack.parameters)))
         return found
