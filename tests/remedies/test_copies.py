@@ -13,7 +13,8 @@ from torch import nn
 import gainstage as gs
 from gainstage import remedies
 from gainstage.errors import SubjectError
-from gainstage.remedies.copies import copied, module_at, refit_optimizer_, replace_module_
+from gainstage.remedies.changes import module_at, refit_optimizer_, replace_module_
+from gainstage.trace.copies import copied
 
 
 def stepped(model: nn.Module, **groups: Any) -> gs.Subject:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from gainstage.errors import SubjectError
-from gainstage.remedies.copies import copied, module_at, refit_optimizer_, replace_module_
+from gainstage.remedies.changes import module_at, refit_optimizer_, replace_module_
 from gainstage.remedies.losses import loss_without
 from gainstage.schemes.initialize import initialize_subject
 from gainstage.trace import record
+from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
 
 _ACTIVATIONS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.Hardsigmoid, nn.ReLU, nn.ReLU6, nn.Tanh)

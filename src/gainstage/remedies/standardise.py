@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gainstage.errors import SubjectError
-from gainstage.remedies.copies import copied
+from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
 
 BATCHES = 32

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from gainstage.errors import InputError
-from gainstage.remedies.copies import copied
 from gainstage.remedies.training import trained
 from gainstage.sweep.trainability.judging import judged, region
 from gainstage.sweep.trainability.lattice import PER_DECADE, STRIDE, Axis, Point, between, coarse
 from gainstage.sweep.trainability.records import MapCell, TrainabilityMap
 from gainstage.sweep.trainability.variants import NORMS, optimizer_like, scale_weights_, variant
+from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
 
 # A loss so many times the largest initial one of its variant at the model's own scale is not coming back.

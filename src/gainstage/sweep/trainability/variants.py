@@ -14,7 +14,7 @@ from gainstage.norm.surgery.inserting import insert
 from gainstage.norm.surgery.records import Surgery
 from gainstage.norm.surgery.replacing import replace
 from gainstage.norm.surgery.sites import KINDS, norm_sites
-from gainstage.remedies.copies import copied
+from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
 
 AS_IS, NONE = "as-is", "none"

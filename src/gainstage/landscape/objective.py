@@ -1,0 +1,290 @@
+"""A subject's loss as a function of its trainable parameters: what every probe evaluates.
+
+All probes work on a copy of the model and through `torch.autograd.grad`: the subject's parameters, gradients, buffers,
+modes and hooks are never written to, so there is nothing to put back when something fails. Equal arguments give equal
+values: random numbers (dropout) are drawn from one seed at every evaluation, and buffers are those of the beginning.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from gainstage.errors import GainstageError, InputError, SubjectError
+from gainstage.seeding import preserved_rng
+from gainstage.trace.call import batch_loss, choose_loss, scalar_loss, to_device, unpack
+from gainstage.trace.copies import copied
+from gainstage.trace.lazy_layers import built
+from gainstage.trace.preserve import accumulated_gradients, has_reentrant_checkpoint
+from gainstage.trace.subject import Subject
+
+Norms = Literal["as is", "train", "eval"]
+NORMS: tuple[Norms, ...] = ("as is", "train", "eval")
+
+# In forward and backward passes: a backward pass takes twice as long as a forward pass, and a product with the Hessian
+# goes back through both.
+_FORWARD, _BACKWARD, _PRODUCT = 1 / 3, 2 / 3, 2.0
+
+
+@dataclass
+class Cost:
+    """What was computed so far.
+
+    Attributes:
+        forwards: Passes without gradients.
+        gradients: Forward and backward passes.
+        products: Products with a Hessian by automatic differentiation.
+    """
+
+    forwards: int = 0
+    gradients: int = 0
+    products: int = 0
+
+    @property
+    def equivalents(self) -> float:
+        """In forward and backward passes: a forward pass is a third of one, a product two."""
+        return _FORWARD * self.forwards + (_FORWARD + _BACKWARD) * self.gradients + _PRODUCT * self.products
+
+
+class Objective:
+    """The loss of a subject on its batches, on a copy of its model.
+
+    Vectors over the parameters are flat, in the order of `names`, of the parameters' type and on their device.
+
+    Args:
+        subject: Whose loss it is; stays as it is.
+        batches: How many of its batches to hold; fewer if there are not so many.
+        norms: ``train`` and ``eval`` set the mode of the layers with running statistics, and of these alone.
+        dtype: Of parameters, buffers and inputs; None: as they are.
+        seed: Of the random numbers at each evaluation.
+
+    Attributes:
+        subject: The copy; its optimizer is the copied one.
+        batches: What the losses are of.
+        names: Of the trainable parameters.
+        parameters: The copy's.
+        cost: What was computed so far.
+
+    Raises:
+        InputError: if an argument is out of its range.
+        SubjectError: if there are no batches or no trainable parameters, or the model cannot be copied.
+
+    Example:
+        >>> model = nn.Linear(3, 1, bias=False)
+        >>> objective = Objective(Subject(model, (torch.eye(3), torch.zeros(3, 1)), loss=lambda y, t: (y - t).sum()))
+        >>> loss, gradient = objective.gradient(objective.batches[0])
+        >>> gradient
+        tensor([1., 1., 1.])
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        batches: int = 1,
+        norms: Norms = "as is",
+        dtype: torch.dtype | None = None,
+        seed: int = 0,
+    ) -> None:
+        if norms not in NORMS:
+            raise InputError(f"landscape: norms must be one of {', '.join(NORMS)}, got {norms!r}. Leave it out.")
+        if batches < 1:
+            raise InputError(f"landscape: batches must be at least 1, got {batches}. One is enough for a first look.")
+        with preserved_rng(seed):
+            first = subject.batches.first()
+            subject = built(subject, first)
+            found = subject.batches.take(batches)
+        self.subject = copied(subject).replace(batches=found)
+        model = self.subject.model
+        _set_norms_(model, norms)
+        if dtype is not None:
+            model.to(dtype)
+            found = [_cast(batch, dtype) for batch in found]
+        self.batches: list[Any] = [to_device(batch, model) for batch in found]
+        trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        if not trained:
+            raise SubjectError("landscape: the model must have trainable parameters, got none. Unfreeze some.")
+        self.names = tuple(name for name, _ in trained)
+        self.parameters = tuple(parameter for _, parameter in trained)
+        self.cost = Cost()
+        self._seed = seed
+
+    @property
+    def model(self) -> nn.Module:
+        """The copy."""
+        return self.subject.model
+
+    @property
+    def size(self) -> int:
+        """Of a vector over all trainable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters)
+
+    def point(self) -> torch.Tensor:
+        """Where the parameters are now."""
+        return self.flat([parameter.detach() for parameter in self.parameters])
+
+    def flat(self, tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        """One tensor for each parameter as one vector, zeros for None."""
+        pairs = zip(tensors, self.parameters, strict=True)
+        full = [torch.zeros_like(parameter) if tensor is None else tensor for tensor, parameter in pairs]
+        return torch.cat([tensor.reshape(-1) for tensor in full])
+
+    def split(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A vector's part for each parameter, in its shape and type, by name."""
+        parts = vector.split([parameter.numel() for parameter in self.parameters])
+        shaped = zip(self.names, parts, self.parameters, strict=True)
+        return {name: part.view(parameter.shape).to(parameter.dtype) for name, part, parameter in shaped}
+
+    def loss(self, batch: Any) -> float:
+        """The loss of a batch."""
+        self.cost.forwards += 1
+        with torch.no_grad(), self._scene():
+            return float(self._loss(batch))
+
+    def gradient(self, batch: Any) -> tuple[float, torch.Tensor]:
+        """The loss of a batch and its gradient.
+
+        Raises:
+            SubjectError: if the loss does not depend on any parameter.
+        """
+        self.cost.gradients += 1
+        with torch.enable_grad(), self._scene():
+            loss = self._loss(batch)
+            self._require_history(loss)
+            return float(loss.detach()), self.flat(self._gradients(loss))
+
+    def product(self, batch: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The product of the loss's Hessian with a vector, exactly; one pass forward and back serves all products.
+
+        Returns:
+            A function of a vector. Valid until the parameters are moved.
+
+        Raises:
+            SubjectError: if the model cannot be differentiated twice.
+        """
+        self.cost.gradients += 1
+        with torch.enable_grad(), self._scene():
+            loss = self._loss(batch)
+            self._require_history(loss)
+            first = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
+            gradient = self.flat(first)
+
+        def times(vector: torch.Tensor) -> torch.Tensor:
+            self.cost.products += 1
+            if not gradient.requires_grad:  # a loss that is linear in the parameters
+                return torch.zeros_like(vector)
+            with self._explained():
+                second = torch.autograd.grad(gradient, self.parameters, vector, retain_graph=True, allow_unused=True)
+            return self.flat(second)
+
+        return times
+
+    def outputs(self, batch: Any) -> tuple[Any, Callable[[Any], torch.Tensor]]:
+        """The model's outputs, with their history, and the function of outputs that gives the loss.
+
+        Raises:
+            SubjectError: if the subject computes its loss by a ``forward``, or the model by itself.
+        """
+        if self.subject.forward is not None:
+            raise SubjectError(
+                "landscape: outputs must be apart from the loss, got a subject with forward=. Pass loss= instead."
+            )
+        self.cost.gradients += 1
+        with torch.enable_grad(), self._scene():
+            unpacked = unpack(copy.deepcopy(batch))
+            outputs = self.model(*unpacked.args, **unpacked.kwargs)
+            name, _, _ = choose_loss(self.subject, outputs, unpacked.targets)
+        if name == "model":
+            raise SubjectError("landscape: outputs must be apart from the loss, got a model's own loss. Pass loss=.")
+
+        def loss_of(value: Any) -> torch.Tensor:
+            _, _, compute = choose_loss(self.subject, value, unpacked.targets)
+            return scalar_loss(compute(), "loss")
+
+        return outputs, loss_of
+
+    @contextmanager
+    def moved(self, direction: torch.Tensor, step: float) -> Generator[None]:
+        """The parameters at w + step * direction inside, and afterwards bit for bit where they were.
+
+        Args:
+            direction: A vector over the parameters.
+            step: How far.
+        """
+        before = [parameter.detach().clone() for parameter in self.parameters]
+        try:
+            with torch.no_grad():
+                for parameter, part in zip(self.parameters, self.split(direction).values(), strict=True):
+                    parameter.add_(part, alpha=step)
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, old in zip(self.parameters, before, strict=True):
+                    parameter.copy_(old)
+
+    def _loss(self, batch: Any) -> torch.Tensor:
+        # A model that writes to its input writes to a copy: the next evaluation must see the same batch.
+        return batch_loss(self.subject, self.model, copy.deepcopy(batch))
+
+    def _gradients(self, loss: torch.Tensor) -> list[torch.Tensor | None]:
+        if has_reentrant_checkpoint(loss):
+            found = accumulated_gradients(loss, dict(self.model.named_parameters()))
+            return [found[name] for name in self.names]
+        return list(torch.autograd.grad(loss, self.parameters, allow_unused=True))
+
+    def _require_history(self, loss: torch.Tensor) -> None:
+        if not loss.requires_grad:
+            raise SubjectError(
+                "landscape: the loss must depend on the model's parameters, got one without a history. "
+                "Remove detach() or no_grad() between model and loss."
+            )
+
+    @contextmanager
+    def _scene(self) -> Generator[None]:
+        """The same random numbers and the same buffers for every evaluation; errors in one line."""
+        tables = [vars(module)["_buffers"] for module in self.model.modules()]
+        kept = [(table, dict(table)) for table in tables if table]
+        try:
+            # Clones in their place: a graph that outlives this scene keeps those that it has read.
+            for table, buffers in kept:
+                table.update({name: buffer.clone() for name, buffer in buffers.items() if buffer is not None})
+            with preserved_rng(self._seed), self._explained():
+                yield
+        finally:
+            for table, buffers in kept:
+                table.clear()
+                table.update(buffers)
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        try:
+            yield
+        except GainstageError:
+            raise
+        except Exception as error:
+            detail = " ".join(str(error).split())[:300]
+            raise SubjectError(
+                f"landscape: the subject must be differentiable, got {type(error).__name__}: {detail}. "
+                "Check that it trains outside of gainstage."
+            ) from error
+
+
+def _set_norms_(model: nn.Module, norms: Norms) -> None:
+    if norms != "as is":
+        for module in model.modules():
+            if hasattr(module, "running_mean"):
+                module.train(norms == "train")
+
+
+def _cast(batch: Any, dtype: torch.dtype) -> Any:
+    def cast(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    return pytree.tree_map_only(torch.Tensor, cast, dict(batch) if hasattr(batch, "keys") else batch)
