@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gainstage.remedies.training import BATCHES, gradients_kept, trained
+from gainstage.landscape.training import BATCHES, gradients_kept, trained
 from gainstage.trace.copies import copied
 from gainstage.trace.records import TrialRecord
 from gainstage.trace.subject import Subject

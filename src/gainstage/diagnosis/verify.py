@@ -9,10 +9,10 @@ from typing import Any
 
 from gainstage.diagnosis.records import Trial, final_loss
 from gainstage.errors import InputError
+from gainstage.landscape.training import BATCHES, Curve, gradients_kept, trained
 from gainstage.numerics import paired_interval
 from gainstage.remedies.fix import Fix
 from gainstage.remedies.losses import loss_without
-from gainstage.remedies.training import BATCHES, Curve, gradients_kept, trained
 from gainstage.seeding import preserved_rng
 from gainstage.trace import record
 from gainstage.trace.copies import copied

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from gainstage.errors import InputError
-from gainstage.remedies.training import trained
+from gainstage.landscape.training import trained
 from gainstage.sweep.trainability.judging import judged, region
 from gainstage.sweep.trainability.lattice import PER_DECADE, STRIDE, Axis, Point, between, coarse
 from gainstage.sweep.trainability.records import MapCell, TrainabilityMap
