@@ -145,8 +145,10 @@ def lanczos(
             basis.append(now)
         image = product(now)
         alpha = float(torch.dot(image, now))
-        rest = image.sub_(now, alpha=alpha) if image is not now else image - alpha * now
-        rest = _orthogonal(rest.sub_(before, alpha=beta), basis)
+        rest = torch.sub(image, now, alpha=alpha).sub_(
+            before, alpha=beta
+        )  # not in place: the image may be the caller's
+        rest = _orthogonal(rest, basis)
         beta = float(rest.norm())
         if not (math.isfinite(alpha) and math.isfinite(beta)):
             return Ritz((math.nan,), (math.nan,), 1.0, step, converged=False)
