@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from gainstage.errors import GainstageError
-from gainstage.landscape.curvature import Curvature, curvature_of
+from gainstage.landscape.eigenvalues import Curvature, curvature_of
 from gainstage.landscape.objective import Objective
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -46,9 +46,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    print(
-        f"{'network':<46}{'size':>9}{'sharpness':>11}{'bound':>8}{'products':>9}{'passes':>8}{'power':>7}{'wrong':>9}{'eigsh':>7}"
-    )
+    titles = {"size": 9, "sharpness": 11, "bound": 8, "products": 9, "passes": 8, "power": 7, "wrong": 9, "eigsh": 7}
+    print("network".ljust(46) + "".join(title.rjust(width) for title, width in titles.items()))
     rows: list[Row] = []
     for case in CASES.values():
         if options.only and not any(text in case.name for text in options.only):
@@ -59,30 +58,29 @@ def main() -> None:
             if objective.size > options.largest:
                 continue
             rows.append(measured(objective, options.products, peers=options.peers))
+            print(f"{case.name:<46}{rows[-1]}", flush=True)
         except (GainstageError, RuntimeError) as error:
             print(f"{case.name:<46} {' '.join(str(error).split())[:150]}", flush=True)
-            continue
-        print(f"{case.name:<46}{rows[-1]}", flush=True)
-    print(
-        f"\n{len(rows)} networks; {sum(row.found.converged for row in rows)} to one percent by the bound shown (* not)"
-    )
+    summarize(rows)
+
+
+def summarize(rows: list[Row]) -> None:
+    done = sum(row.found.converged for row in rows)
+    print(f"\n{len(rows)} networks; {done} to one percent by the bound shown (* not)")
     counts = sorted(row.found.products for row in rows)
-    print(
-        f"products: median {statistics.median(counts)}, nine in ten at most {counts[9 * len(counts) // 10]}, most {counts[-1]}"
-    )
+    most = f"nine in ten at most {counts[9 * len(counts) // 10]}, most {counts[-1]}"
+    print(f"products: median {statistics.median(counts)}, {most}")
     print(f"time: median {statistics.median(row.passes for row in rows):.1f} forward and backward passes")
     powers = [row for row in rows if row.power]
     if powers:
         wrong = sum(row.error > 0.01 for row in powers)
-        print(
-            f"power iteration: median {statistics.median(row.power for row in powers)} products; {wrong} of {len(powers)} wrong by more than 1 %"
-        )
+        median = statistics.median(row.power for row in powers)
+        print(f"power iteration: median {median} products; {wrong} of {len(powers)} off by more than 1 %")
     peers = [row for row in rows if row.peer]
     if peers:
         ours = statistics.median(row.found.products for row in peers)
-        print(
-            f"curvlinops and eigsh on {len(peers)}: median {statistics.median(row.peer or 0 for row in peers)} products; ours there {ours}"
-        )
+        theirs = statistics.median(row.peer or 0 for row in peers)
+        print(f"curvlinops and eigsh on {len(peers)}: median {theirs} products; ours there {ours}")
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,8 @@ class Row:
         found = self.found
         star = " " if found.converged else "*"
         left = f"{found.parameters:>9}{found.sharpness:>11.4g}{found.bounds[0]:>8.1g}{found.products:>8}{star}"
-        return f"{left}{self.passes:>8.1f}{self.power or '-':>7}{100 * self.error:>7.1f} %{self.peer or '-':>7}  {found.note}"
+        right = f"{self.power or '-':>7}{100 * self.error:>7.1f} %{self.peer or '-':>7}  {found.note}"
+        return f"{left}{self.passes:>8.1f}{right}"
 
 
 def measured(objective: Objective, products: Any, *, peers: bool) -> Row:
@@ -121,13 +120,12 @@ def power_iteration(objective: Objective, sharpness: float) -> tuple[int, float]
     """Products until the quotient changes by less than a thousandth, PyHessian's rule, and how wrong it then is."""
     times, before = objective.product(objective.batches[0]), math.nan
     vector = torch.randn(objective.size, generator=torch.Generator().manual_seed(1)).to(objective.point())
-    quotient, used = math.nan, 0
-    for used in range(1, 101):
+    quotient, used, settled = math.nan, 0, False
+    while used < 100 and not settled:
         vector = vector / vector.norm()
-        image = times(vector)
+        image, used = times(vector), used + 1
         quotient = float(vector @ image)
-        if abs(quotient - before) < 1e-3 * abs(quotient):
-            break
+        settled = abs(quotient - before) < 1e-3 * abs(quotient)
         vector, before = image, quotient
     return used, abs(quotient / sharpness - 1)
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from gainstage.errors import SubjectError
+from gainstage.landscape.double_backward import require_whole
 from gainstage.landscape.objective import Objective
 from gainstage.trace.call import choose_loss, unpack
 
@@ -59,6 +60,8 @@ def gauss_newton_product(objective: Objective, batch: Any) -> Callable[[torch.Te
         probes = [torch.zeros_like(leaf).requires_grad_() for leaf in leaves]
         pulled = torch.autograd.grad(leaves, objective.parameters, probes, create_graph=True, allow_unused=True)
         backward = objective.flat(pulled)
+        for one in (backward, *slope):
+            require_whole(one)
 
     def times(vector: torch.Tensor) -> torch.Tensor:
         objective.cost.products += 1

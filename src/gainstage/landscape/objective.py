@@ -8,7 +8,6 @@ values: random numbers (dropout) are drawn from one seed at every evaluation, an
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from gainstage.errors import GainstageError, InputError, SubjectError
+from gainstage.landscape.double_backward import ADVICE, require_whole, twice_differentiable
 from gainstage.seeding import preserved_rng
 from gainstage.trace.call import batch_loss, choose_loss, scalar_loss, to_device, unpack
 from gainstage.trace.copies import copied
@@ -35,7 +34,6 @@ NORMS: tuple[Norms, ...] = ("as is", "train", "eval")
 _FORWARD, _BACKWARD, _PRODUCT = 1 / 3, 2 / 3, 2.0
 
 _TRAINS = "Check that it trains outside of gainstage."
-_ONCE = 'Where products="difference" can be had, it needs gradients alone.'
 
 
 @dataclass
@@ -118,7 +116,7 @@ class Objective:
             raise SubjectError("landscape: the model must have trainable parameters, got none. Unfreeze some.")
         if any(parameter.is_complex() for _, parameter in trained):
             raise SubjectError(
-                "landscape: the trainable parameters must be real, got complex ones. Hold real and imaginary part apart."
+                "landscape: the trainable parameters must be real, got complex ones. Hold their two parts apart."
             )
         self.names = tuple(name for name, _ in trained)
         self.parameters = tuple(parameter for _, parameter in trained)
@@ -180,17 +178,18 @@ class Objective:
             SubjectError: if the model cannot be differentiated twice.
         """
         self.cost.gradients += 1
-        with torch.enable_grad(), self._scene(_ONCE), _twice_differentiable(self.model):
+        with torch.enable_grad(), self._scene(ADVICE), twice_differentiable(self.model):
             loss = self._loss(batch)
             self._require_history(loss)
             first = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
             gradient = self.flat(first)
+            require_whole(gradient)
 
         def times(vector: torch.Tensor) -> torch.Tensor:
             self.cost.products += 1
             if not gradient.requires_grad:  # a loss that is linear in the parameters
                 return torch.zeros_like(vector)
-            with self.explained(_ONCE), torch.enable_grad():
+            with self.explained(ADVICE), torch.enable_grad():
                 second = torch.autograd.grad(gradient, self.parameters, vector, retain_graph=True, allow_unused=True)
             return self.flat(second)
 
@@ -257,7 +256,7 @@ class Objective:
         self.cost.gradients += 1
         with torch.enable_grad(), self._scene(), ExitStack() as stack:
             if twice:
-                stack.enter_context(_twice_differentiable(self.model))
+                stack.enter_context(twice_differentiable(self.model))
             unpacked = unpack(copy.deepcopy(batch))
             outputs = self.model(*unpacked.args, **unpacked.kwargs)
             name, _, _ = choose_loss(self.subject, outputs, unpacked.targets)
@@ -330,27 +329,10 @@ class Objective:
         except GainstageError:
             raise
         except Exception as error:
-            detail = " ".join(str(error).split())[:300]
+            detail = " ".join(str(error).split())[:300].rstrip(".")
             raise SubjectError(
                 f"landscape: the subject must be differentiable, got {type(error).__name__}: {detail}. {advice}"
             ) from error
-
-
-@contextmanager
-def _twice_differentiable(model: nn.Module) -> Generator[None]:
-    """Kernels without a second derivative give way to those with one: of attention, recurrent layers and compilation.
-
-    They compute the same up to rounding.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        # The other cuDNN kernels have second derivatives, and are the faster ones.
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        # From torch 2.6 on; without the compiler's import there is nothing that was compiled, and it takes seconds.
-        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
 
 
 def _set_norms_(model: nn.Module, norms: Norms) -> None:

@@ -1,4 +1,4 @@
-"""How sharply the loss bends: the largest eigenvalues of its Hessian, or of a relative of it."""
+"""How sharply the loss bends, by the largest eigenvalues of its Hessian, or of a relative of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 import torch
 
-from gainstage.errors import InputError
 from gainstage.landscape.lanczos import Which, lanczos, mixed_start
 from gainstage.landscape.objective import Norms, Objective
-from gainstage.landscape.operators import Bend, Method, Operator, bend
+from gainstage.landscape.operators import Method, Operator, bend
 from gainstage.trace.subject import as_subject
 
 _HALVES = (torch.float16, torch.bfloat16)
