@@ -80,6 +80,15 @@ def test_differences_do_where_the_second_derivative_is_missing() -> None:
     assert found.equivalents == pytest.approx(found.products + 1)
 
 
+def test_differences_of_gradients_that_jump_are_not_trusted() -> None:
+    made = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+    batch = torch.randn(128, 6, generator=made), torch.randint(3, (128,), generator=made)
+    found = curvature(model, batch, products="difference", most=30)
+    assert not found.converged
+    assert "gradients that jump (ReLU)" in found.note
+
+
 def test_a_kernel_without_a_second_derivative_is_named() -> None:
     model = nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2)), nn.LogSoftmax(-1))
     lengths = torch.full((2,), 2), torch.full((2,), 1)

@@ -97,6 +97,14 @@ def test_a_product_that_is_not_finite_ends_it() -> None:
     assert found.products == 1
 
 
+def test_products_that_are_not_symmetric_are_noticed() -> None:
+    made = torch.Generator().manual_seed(0)
+    matrix = torch.diag(torch.linspace(0, 1, 50)) + 0.1 * torch.randn(50, 50, generator=made)
+    found = lanczos(lambda v: matrix @ v, mixed_start(torch.ones(50)))
+    assert not found.converged
+    assert found.bounds[0] > 0.05
+
+
 def test_too_few_products_are_not_called_enough() -> None:
     found = lanczos(lambda v: spectrum("line", torch.float32) * v, mixed_start(torch.ones(300)), most=5)
     assert not found.converged

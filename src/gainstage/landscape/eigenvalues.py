@@ -100,7 +100,7 @@ def curvature(
         operator: ``hessian``; ``gauss-newton``, Jᵀ H_z J with outputs z and their Jacobian J; or ``fisher``, which is
             the same matrix for a loss that is minus a log-likelihood, and is refused for another.
         products: ``exact`` by differentiating twice, or by a ``difference`` of two gradients, which any model has
-            and which costs half as much.
+            and which costs half as much. For smooth activations: a gradient that jumps has no useful differences.
         preconditioner: None; ``adam``: eigenvalues of P^-½ H P^-½, P = diag(√v̂ + ε) from the subject's optimizer, or
             as after its first step if it has not stepped; or P's diagonal, a vector over the trainable parameters.
         tolerance: Of each eigenvalue, as a part of it.
@@ -118,7 +118,9 @@ def curvature(
     Validity:
         The Fisher information is that of the density whose negative logarithm the loss is, averaged as the loss
         averages; for squared error that is a variance of one half. It is not the empirical Fisher, made of gradients
-        at the data's own targets, which is no curvature. Kinks (ReLU) count as flat in exact products.
+        at the data's own targets, which is no curvature. Kinks (ReLU) count as flat in exact products. An autograd
+        function of one's own has the second derivative that its backward pass has: if that uses what was computed
+        aside of its inputs and outputs, torch takes it as constant, and so it is missing here.
 
     Example:
         >>> model = torch.nn.Linear(2, 1, bias=False)
@@ -168,11 +170,15 @@ def curvature_of(
     return Curvature(
         values, bounds, missed, converged, used, products, operator, found.preconditioner, norms,
         len(objective.batches), objective.size, found.loss, float(found.gradient.norm()),
-        objective.cost.equivalents - before, found.fault or _note(values, converged=converged),
+        objective.cost.equivalents - before, found.fault or _note(values, products, converged=converged),
     )  # fmt: skip
 
 
-def _note(values: tuple[float, ...], *, converged: bool) -> str:
+def _note(values: tuple[float, ...], products: Method, *, converged: bool) -> str:
     if any(map(math.isnan, values)):
         return 'a product is not finite, as at the root of zero; products="difference" steps aside of such points'
-    return "" if converged else "not within the tolerance: allow more products"
+    if converged:
+        return ""
+    if products == "difference":
+        return "not within the tolerance: gradients that jump (ReLU) have no useful differences, exact products do"
+    return "not within the tolerance: allow more products"

@@ -6,8 +6,8 @@ positive semi-definite where ℓ is convex in the outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -107,9 +107,10 @@ def _loss_slope(outputs: Any, loss_of: Callable[[Any], torch.Tensor]) -> tuple[T
     if not places or not loss.requires_grad:
         raise SubjectError(
             "landscape: the outputs must be tensors in tuples, lists, dicts or registered classes that the loss "
-            f"depends on, got {type(outputs).__name__}. Return one of these, or {_TWICE[0].lower()}{_TWICE[1:]}"
+            f"depends on, got {type(outputs).__name__}. {_TWICE}"
         )
-    slopes = torch.autograd.grad(loss, [cut[place] for place in places], create_graph=True, allow_unused=True)
+    found = torch.autograd.grad(loss, [cut[place] for place in places], create_graph=True, allow_unused=True)
+    slopes = cast("Sequence[torch.Tensor | None]", found)  # None is what allow_unused allows
     kept = [(place, slope) for place, slope in zip(places, slopes, strict=True) if slope is not None]
     return [parts[place] for place, _ in kept], [cut[place] for place, _ in kept], [slope for _, slope in kept]
 
@@ -127,5 +128,5 @@ def _bent(slopes: Tensors, free: Tensors, pushed: Tensors) -> Tensors:
     return _filled(found, free)
 
 
-def _filled(tensors: tuple[torch.Tensor | None, ...], like: Tensors) -> Tensors:
+def _filled(tensors: Sequence[torch.Tensor | None], like: Tensors) -> Tensors:
     return [torch.zeros_like(b) if a is None else a for a, b in zip(tensors, like, strict=True)]
