@@ -179,25 +179,6 @@ def test_a_difference_of_gradients_is_the_product(dtype: torch.dtype, tolerance:
     assert torch.equal(objective.point(), before)
 
 
-def test_fused_attention_and_compiled_layers_have_products() -> None:
-    class Attends(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.map = nn.Linear(6, 3)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            x = self.map(x).view(1, 1, 16, 3)
-            return nn.functional.scaled_dot_product_attention(x, x, x).view(16, 3)
-
-    flags = torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.mem_efficient_sdp_enabled()
-    objective = Objective(subject(Attends()))
-    batch, vector = objective.batches[0], torch.ones(objective.size)
-    exact = objective.product(batch)(vector)
-    near = objective.difference(batch)(vector)
-    torch.testing.assert_close(near, exact, rtol=0.02, atol=1e-3)
-    assert flags == (torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.mem_efficient_sdp_enabled())
-
-
 def test_a_sparse_gradient_is_a_vector_too() -> None:
     model = nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Flatten(), nn.Linear(6, 3))
     objective = Objective(Subject(model, (torch.tensor([[0, 1], [1, 2]]), torch.tensor([0, 1]))))

@@ -192,9 +192,11 @@ class _Tridiagonal:
         order = np.argsort(-np.abs(values) if self.which == "modulus" else -values, kind="stable")[:top]
         # What rounding in a product may come to: below it a rest is no direction, and a bound no information.
         floor = 4 * self.eps * max(float(np.abs(values).max()), beta)
-        self.closed = last or beta <= max(floor, self.error)
+        noise = max(floor, self.error)
+        self.closed = last or beta <= noise
+        self.betas[-1] = max(beta, noise)  # smaller ones cannot be told from it
         bounds = np.maximum((0.0 if self.closed else beta) * np.abs(columns[-1, order]), floor) + self.error
-        missed = 0.0 if self.closed else self._missed(float(values[order[0]]), floor)
+        missed = 0.0 if last or noise == 0 else self._missed(float(values[order[0]]), floor)
         enough = len(order) == min(top, self.size) or self.closed
         small = bool(np.all(bounds <= np.maximum(self.tolerance * np.abs(values[order]), 2 * floor)))
         found = Ritz(

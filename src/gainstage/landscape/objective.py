@@ -214,7 +214,8 @@ class Objective:
             A function of a vector. Valid until the parameters are moved.
 
         Validity:
-            In float32 about three digits, fewer where many units are near a kink: their bend is averaged over ε.
+            About three digits in float32, for a smooth loss. Where a unit crosses a kink (ReLU) within ε its gradient
+            jumps, by an amount that does not shrink with ε: for few samples the quotient is then far off.
         """
         point = self.point()
         unit = float(torch.finfo(point.dtype).eps) / 2
