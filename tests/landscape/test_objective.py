@@ -160,3 +160,34 @@ def test_what_cannot_be_used_is_said() -> None:
     summed = Objective(subject().replace(forward=lambda model, batch: model(batch[0]).sum()))
     with pytest.raises(SubjectError, match="got a subject with forward="):
         summed.outputs(summed.batches[0])
+
+
+@pytest.mark.parametrize(("dtype", "centred", "tolerance"), [
+    (torch.float32, False, 5e-3), (torch.float32, True, 2e-3),
+    (torch.float64, False, 1e-6), (torch.float64, True, 1e-8),
+])  # fmt: skip
+def test_a_difference_of_gradients_is_the_product(dtype: torch.dtype, tolerance: float, *, centred: bool) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3))
+    objective = Objective(subject(model), dtype=dtype)
+    batch, before = objective.batches[0], objective.point()
+    vector = 100 * torch.randn(objective.size, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    exact, times = objective.product(batch)(vector), objective.difference(batch, centred=centred)
+    spent = objective.cost.gradients
+    assert float((times(vector) - exact).norm() / exact.norm()) < tolerance
+    assert objective.cost.gradients - spent == (2 if centred else 1)
+    assert not times(torch.zeros_like(vector)).any()
+    assert torch.equal(objective.point(), before)
+
+
+def test_a_sparse_gradient_is_a_vector_too() -> None:
+    model = nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Flatten(), nn.Linear(6, 3))
+    objective = Objective(Subject(model, (torch.tensor([[0, 1], [1, 2]]), torch.tensor([0, 1]))))
+    _, gradient = objective.gradient(objective.batches[0])
+    assert gradient.shape == (objective.size,)
+    assert bool(gradient[:9].any())
+
+
+def test_complex_parameters_are_refused() -> None:
+    model = nn.Linear(2, 2, dtype=torch.complex64)
+    with pytest.raises(SubjectError, match="must be real, got complex ones"):
+        Objective(Subject(model, torch.ones(1, 2, dtype=torch.complex64)))

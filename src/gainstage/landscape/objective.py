@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from gainstage.errors import GainstageError, InputError, SubjectError
+from gainstage.landscape.double_backward import ADVICE, require_whole, twice_differentiable
 from gainstage.seeding import preserved_rng
 from gainstage.trace.call import batch_loss, choose_loss, scalar_loss, to_device, unpack
 from gainstage.trace.copies import copied
@@ -31,6 +32,8 @@ NORMS: tuple[Norms, ...] = ("as is", "train", "eval")
 # In forward and backward passes: a backward pass takes twice as long as a forward pass, and a product with the Hessian
 # goes back through both.
 _FORWARD, _BACKWARD, _PRODUCT = 1 / 3, 2 / 3, 2.0
+
+_TRAINS = "Check that it trains outside of gainstage."
 
 
 @dataclass
@@ -74,7 +77,7 @@ class Objective:
 
     Raises:
         InputError: if an argument is out of its range.
-        SubjectError: if there are no batches or no trainable parameters, or the model cannot be copied.
+        SubjectError: if there are no batches or no real trainable parameters, or the model cannot be copied.
 
     Example:
         >>> model = nn.Linear(3, 1, bias=False)
@@ -111,6 +114,10 @@ class Objective:
         trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         if not trained:
             raise SubjectError("landscape: the model must have trainable parameters, got none. Unfreeze some.")
+        if any(parameter.is_complex() for _, parameter in trained):
+            raise SubjectError(
+                "landscape: the trainable parameters must be real, got complex ones. Hold their two parts apart."
+            )
         self.names = tuple(name for name, _ in trained)
         self.parameters = tuple(parameter for _, parameter in trained)
         self.cost = Cost()
@@ -134,7 +141,8 @@ class Objective:
         """One tensor for each parameter as one vector, zeros for None."""
         pairs = zip(tensors, self.parameters, strict=True)
         full = [torch.zeros_like(parameter) if tensor is None else tensor for tensor, parameter in pairs]
-        return torch.cat([tensor.reshape(-1) for tensor in full])
+        # A sparse gradient, of an embedding, is one of zeros elsewhere.
+        return torch.cat([(tensor.to_dense() if tensor.is_sparse else tensor).reshape(-1) for tensor in full])
 
     def split(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
         """A vector's part for each parameter, in its shape and type, by name."""
@@ -170,24 +178,74 @@ class Objective:
             SubjectError: if the model cannot be differentiated twice.
         """
         self.cost.gradients += 1
-        with torch.enable_grad(), self._scene():
+        with torch.enable_grad(), self._scene(ADVICE), twice_differentiable(self.model):
             loss = self._loss(batch)
             self._require_history(loss)
             first = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
             gradient = self.flat(first)
+            require_whole(gradient)
 
         def times(vector: torch.Tensor) -> torch.Tensor:
             self.cost.products += 1
             if not gradient.requires_grad:  # a loss that is linear in the parameters
                 return torch.zeros_like(vector)
-            with self._explained():
+            with self.explained(ADVICE), torch.enable_grad():
                 second = torch.autograd.grad(gradient, self.parameters, vector, retain_graph=True, allow_unused=True)
             return self.flat(second)
 
         return times
 
-    def outputs(self, batch: Any) -> tuple[Any, Callable[[Any], torch.Tensor]]:
+    def difference(
+        self, batch: Any, *, base: torch.Tensor | None = None, centred: bool = False
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The product of the loss's Hessian with a vector by a difference of gradients: for any model that trains.
+
+        H v ≈ (∇L(w + εv) - ∇L(w)) / ε, one gradient for each product, or with both sides two, and
+        H v ≈ (∇L(w + εv) - ∇L(w - εv)) / 2ε. The gradient's rounding, of u relative to what it is summed from, is
+        divided by ε, and the third derivative is multiplied by ε (by ε² on both sides): they balance at
+        ε‖v‖ = √u ‖w‖, or ∛u ‖w‖, where a change of the weights by their own length is one of order one.
+
+        Args:
+            batch: Of the loss.
+            base: The batch's gradient, if it is known.
+            centred: Use both sides.
+
+        Returns:
+            A function of a vector. Valid until the parameters are moved.
+
+        Validity:
+            About three digits in float32, for a smooth loss. Where a unit crosses a kink (ReLU) within ε its gradient
+            jumps, by an amount that does not shrink with ε: for few samples the quotient is then far off.
+        """
+        point = self.point()
+        unit = float(torch.finfo(point.dtype).eps) / 2
+        scale = float(point.norm()) or 1.0
+        reach = scale * (unit ** (1 / 3) if centred else unit ** (1 / 2))
+        if base is None and not centred:
+            base = self.gradient(batch)[1]
+
+        def gradient_at(vector: torch.Tensor, step: float) -> torch.Tensor:
+            with self.moved(vector, step):
+                return self.gradient(batch)[1]
+
+        def times(vector: torch.Tensor) -> torch.Tensor:
+            length = float(vector.norm())
+            if length == 0:
+                return torch.zeros_like(vector)
+            step = reach / length
+            ahead = gradient_at(vector, step)
+            if base is None or centred:
+                return (ahead - gradient_at(vector, -step)) / (2 * step)
+            return (ahead - base) / step
+
+        return times
+
+    def outputs(self, batch: Any, *, twice: bool = False) -> tuple[Any, Callable[[Any], torch.Tensor]]:
         """The model's outputs, with their history, and the function of outputs that gives the loss.
+
+        Args:
+            batch: What goes in.
+            twice: Whether the history is to be differentiated twice.
 
         Raises:
             SubjectError: if the subject computes its loss by a ``forward``, or the model by itself.
@@ -197,7 +255,9 @@ class Objective:
                 "landscape: outputs must be apart from the loss, got a subject with forward=. Pass loss= instead."
             )
         self.cost.gradients += 1
-        with torch.enable_grad(), self._scene():
+        with torch.enable_grad(), self._scene(), ExitStack() as stack:
+            if twice:
+                stack.enter_context(twice_differentiable(self.model))
             unpacked = unpack(copy.deepcopy(batch))
             outputs = self.model(*unpacked.args, **unpacked.kwargs)
             name, _, _ = choose_loss(self.subject, outputs, unpacked.targets)
@@ -247,7 +307,7 @@ class Objective:
             )
 
     @contextmanager
-    def _scene(self) -> Generator[None]:
+    def _scene(self, advice: str = _TRAINS) -> Generator[None]:
         """The same random numbers and the same buffers for every evaluation; errors in one line."""
         tables = [vars(module)["_buffers"] for module in self.model.modules()]
         kept = [(table, dict(table)) for table in tables if table]
@@ -255,7 +315,7 @@ class Objective:
             # Clones in their place: a graph that outlives this scene keeps those that it has read.
             for table, buffers in kept:
                 table.update({name: buffer.clone() for name, buffer in buffers.items() if buffer is not None})
-            with preserved_rng(self._seed), self._explained():
+            with preserved_rng(self._seed), self.explained(advice):
                 yield
         finally:
             for table, buffers in kept:
@@ -263,16 +323,16 @@ class Objective:
                 table.update(buffers)
 
     @contextmanager
-    def _explained(self) -> Generator[None]:
+    def explained(self, advice: str = _TRAINS) -> Generator[None]:
+        """Whatever fails inside is a `SubjectError` in one line that ends in the advice."""
         try:
             yield
         except GainstageError:
             raise
         except Exception as error:
-            detail = " ".join(str(error).split())[:300]
+            detail = " ".join(str(error).split())[:300].rstrip(".")
             raise SubjectError(
-                f"landscape: the subject must be differentiable, got {type(error).__name__}: {detail}. "
-                "Check that it trains outside of gainstage."
+                f"landscape: the subject must be differentiable, got {type(error).__name__}: {detail}. {advice}"
             ) from error
 
 
