@@ -60,7 +60,7 @@ def spec_of(setting: Setting) -> sweep.Spec:
 def swept(setting: Setting, folder: Path) -> Found:
     """From the store in the folder, which is filled if it is not there."""
     spec = spec_of(setting)
-    return judged(list(sweep.run(spec, store=folder / spec.name).rows()))
+    return judged(list(sweep.run(spec, store=folder / spec.name)))
 
 
 def judged(rows: list[Row]) -> Found:

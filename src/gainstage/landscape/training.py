@@ -21,7 +21,14 @@ BATCHES = 64
 
 
 def trained(
-    subject: Subject, steps: int, seed: int, advance: Advance, score: Loss | None = None, *, above: float = math.inf
+    subject: Subject,
+    steps: int,
+    seed: int,
+    advance: Advance,
+    score: Loss | None = None,
+    *,
+    above: float = math.inf,
+    rate: Callable[[int], float] | None = None,
 ) -> Curve:
     """Losses of a run, one a step, up to the first that is not finite, or above a limit.
 
@@ -35,6 +42,7 @@ def trained(
         advance: Is told how many steps were done.
         score: The loss to show; training follows the subject's own. None: that one is shown.
         above: The run ends when a loss exceeds it, with that loss.
+        rate: Learning rate of each step, from 0; groups keep their ratios to the largest. None: the optimizer's own.
 
     Raises:
         SubjectError: if a step fails, or there is no loss or no parameter to train on.
@@ -43,8 +51,11 @@ def trained(
     with preserved_rng(seed), torch.enable_grad(), _explained(losses):
         batches, order, queue = subject.batches.take(BATCHES), generator(seed, "batches"), list[int]()
         optimizer = _optimizer(subject)
+        shares = _shares(optimizer)
         for step in range(steps):
             queue = queue or torch.randperm(len(batches), generator=order).tolist()
+            if rate is not None:
+                _set_rates_(optimizer, [rate(step) * share for share in shares])
             optimizer.zero_grad(set_to_none=True)
             loss, shown = _losses(subject, batches[queue.pop()], score)
             losses.append(shown)
@@ -73,6 +84,21 @@ def _optimizer(subject: Subject) -> torch.optim.Optimizer:
     if not parameters:
         raise SubjectError("trial: the model must have trainable parameters, got none. Unfreeze some.")
     return torch.optim.Adam(parameters, lr=1e-3)
+
+
+def _shares(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Each group's learning rate as a part of the largest; ones where all are zero, as before a warm-up."""
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    largest = max(rates)
+    return [rate / largest if largest > 0 else 1.0 for rate in rates]
+
+
+def _set_rates_(optimizer: torch.optim.Optimizer, rates: list[float]) -> None:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _losses(subject: Subject, batch: Any, score: Loss | None) -> tuple[torch.Tensor, float]:
