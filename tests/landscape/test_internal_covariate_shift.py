@@ -97,6 +97,22 @@ def test_an_update_is_what_the_optimizer_does_and_leaves_no_trace() -> None:
     torch.testing.assert_close(before + updates[0], after, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad])
+def test_an_optimizers_state_in_float32_serves_in_float64(kind: type[torch.optim.Optimizer]) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = kind(model.parameters(), lr=0.01)
+    x = torch.randn(8, 3)
+    model(x).square().sum().backward()
+    optimizer.step()
+    given = Subject(model, x, lambda y, _: y.square().sum(), optimizer)
+    updates = []
+    for dtype in (torch.float32, torch.float64):
+        objective = Objective(given, dtype=dtype)
+        updates.append(proposed_update(objective, objective.gradient(objective.batches[0])[1]))
+    assert updates[1].dtype is torch.float64
+    torch.testing.assert_close(updates[0].double(), updates[1], rtol=1e-3, atol=1e-6)
+
+
 def test_chosen_layers_cost_one_gradient_each() -> None:
     names = [layer.name for layer in covariate_shift(normalized(), lr=0.1, layers=[-1, "3"]).layers]
     assert names == ["6", "3"]

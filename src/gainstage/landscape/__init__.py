@@ -1,6 +1,7 @@
 """Floor 3, the loss around a point: how far a step is safe, how sharply the loss bends, how noisy its gradient is.
 
-Each name is imported when it is first used. Every probe works on a copy of the model (`objective`).
+Each name is imported when it is first used. Every probe works on a copy of the model (`objective`), or watches one
+forward pass that leaves it as it was (`trace.watching`).
 """
 
 from __future__ import annotations
@@ -10,12 +11,65 @@ from typing import TYPE_CHECKING
 from gainstage.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from gainstage.landscape.alignment import OutputAlignment, output_alignment
+    from gainstage.landscape.internal_covariate_shift import CovariateShift, LayerShift, covariate_shift
+    from gainstage.landscape.loss_smoothness import Smoothness, smoothness
+    from gainstage.landscape.noise_scale import GradientNoise, LayerNoise, NoiseEstimate, gradient_noise
     from gainstage.landscape.objective import Objective
+    from gainstage.landscape.rank_measures import NamedRanks, Ranks, ranks, representation_ranks, weight_ranks
+    from gainstage.landscape.residual_blocks import BlockBalance, ResidualBalance, residual_balance
+    from gainstage.landscape.scale_invariance import EffectiveRate, EffectiveRates, effective_lr
 
 _HOMES = {
+    "BlockBalance": "gainstage.landscape.residual_blocks",
+    "CovariateShift": "gainstage.landscape.internal_covariate_shift",
+    "EffectiveRate": "gainstage.landscape.scale_invariance",
+    "EffectiveRates": "gainstage.landscape.scale_invariance",
+    "GradientNoise": "gainstage.landscape.noise_scale",
+    "LayerNoise": "gainstage.landscape.noise_scale",
+    "LayerShift": "gainstage.landscape.internal_covariate_shift",
+    "NamedRanks": "gainstage.landscape.rank_measures",
+    "NoiseEstimate": "gainstage.landscape.noise_scale",
     "Objective": "gainstage.landscape.objective",
+    "OutputAlignment": "gainstage.landscape.alignment",
+    "Ranks": "gainstage.landscape.rank_measures",
+    "ResidualBalance": "gainstage.landscape.residual_blocks",
+    "Smoothness": "gainstage.landscape.loss_smoothness",
+    "covariate_shift": "gainstage.landscape.internal_covariate_shift",
+    "effective_lr": "gainstage.landscape.scale_invariance",
+    "gradient_noise": "gainstage.landscape.noise_scale",
+    "output_alignment": "gainstage.landscape.alignment",
+    "ranks": "gainstage.landscape.rank_measures",
+    "representation_ranks": "gainstage.landscape.rank_measures",
+    "residual_balance": "gainstage.landscape.residual_blocks",
+    "smoothness": "gainstage.landscape.loss_smoothness",
+    "weight_ranks": "gainstage.landscape.rank_measures",
 }
 
-__all__ = ["Objective"]
+__all__ = [
+    "BlockBalance",
+    "CovariateShift",
+    "EffectiveRate",
+    "EffectiveRates",
+    "GradientNoise",
+    "LayerNoise",
+    "LayerShift",
+    "NamedRanks",
+    "NoiseEstimate",
+    "Objective",
+    "OutputAlignment",
+    "Ranks",
+    "ResidualBalance",
+    "Smoothness",
+    "covariate_shift",
+    "effective_lr",
+    "gradient_noise",
+    "output_alignment",
+    "ranks",
+    "representation_ranks",
+    "residual_balance",
+    "smoothness",
+    "weight_ranks",
+]
 
 __getattr__ = lazy_attributes(__name__, _HOMES)

@@ -42,6 +42,8 @@ def proposed_update(objective: Objective, gradient: torch.Tensor, lr: float | No
     before = [parameter.detach().clone() for parameter in objective.parameters]
     state = copy.deepcopy(optimizer.state_dict())
     try:
+        # Loading brings the state to the parameters' type, where the objective has another than the subject.
+        optimizer.load_state_dict(copy.deepcopy(state))
         for parameter, part in zip(objective.parameters, objective.split(gradient).values(), strict=True):
             parameter.grad = part.clone()
         with torch.enable_grad():
