@@ -151,6 +151,20 @@ def test_dropout_is_no_coupling() -> None:
     assert found.method == "per-sample"
 
 
+def test_dropout_inside_of_attention_is_no_coupling_either() -> None:
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.5, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.layer(x).mean(1))
+
+    found = gradient_noise(Attends(), (torch.randn(8, 3, 4), torch.randint(3, (8,))))
+    assert found.method == "per-sample"
+    assert found.coupling < 1e-5
+
+
 def test_layer_norm_is_no_coupling_and_batch_of_dicts_is_split() -> None:
     class Takes(nn.Module):
         def __init__(self) -> None:

@@ -22,7 +22,8 @@ def test_batch_norm_makes_the_weights_in_front_of_it_invariant_and_no_others() -
     assert found["6.weight"].scale_invariant is False
     assert found["6.weight"].effective_lr is None
     assert found["0.weight"].radial == pytest.approx(0.0, abs=1e-8)
-    assert found["0.weight"].scaling_change == pytest.approx(0.0, abs=1e-8)
+    assert found["0.weight"].loss_change == pytest.approx(0.0, abs=1e-8)
+    assert found["0.weight"].gradient_change == pytest.approx(0.0, abs=1e-8)
 
 
 @pytest.mark.parametrize("scale", [0.1, 10.0])
@@ -45,9 +46,23 @@ def test_a_step_turns_and_lengthens_as_pythagoras_says() -> None:
 def test_without_a_norm_nothing_is_invariant() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
-        batch = (torch.randn(32, 6), torch.randint(3, (32,)))
-    assert not any(entry.scale_invariant for entry in effective_lr(model, batch, lr=0.1).parameters)
+        layers = [nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(576, 10)]
+        model = nn.Sequential(*layers)
+        batch = (torch.randn(16, 3, 16, 16), torch.randint(10, (16,)))
+    found = effective_lr(model, batch, lr=0.1).parameters
+    assert not any(entry.scale_invariant for entry in found)
+
+
+def test_torchs_own_epsilon_is_forgiven() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        norms = [nn.Conv2d(4, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, bias=False)]
+        model = nn.Sequential(*norms, nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+        batch = (torch.randn(16, 4, 8, 8), torch.randint(3, (16,)))
+    found = {entry.name: entry.scale_invariant for entry in effective_lr(model, batch, lr=0.1).parameters}
+    assert found["0.weight"]
+    assert found["3.weight"]
+    assert not found["7.weight"]
 
 
 def test_eval_mode_makes_none() -> None:
@@ -63,8 +78,16 @@ def test_a_gradient_that_happens_to_be_orthogonal_is_not_taken_for_invariance() 
     given = Subject(Vector(torch.tensor([0.0, 2.0])), torch.zeros(1, 2), forward=loss)
     (entry,) = effective_lr(given, lr=0.1).parameters
     assert entry.radial == 0.0
-    assert entry.scaling_change is not None
-    assert entry.scaling_change > 0.1
+    assert entry.loss_change == pytest.approx(4.0 / (2 * 2))
+    assert entry.scale_invariant is False
+
+
+def test_a_linear_loss_that_scaling_does_not_change_is_told_by_its_gradient() -> None:
+    v, w = torch.tensor([1.0, -1.0]).double(), torch.tensor([3.0, 3.0]).double()
+    given = Subject(Vector(w), torch.zeros(1, 2), forward=lambda model, _: v @ model.w + 1)
+    (entry,) = effective_lr(given, lr=0.1).parameters
+    assert (entry.radial, entry.loss_change) == (0.0, 0.0)
+    assert entry.gradient_change == pytest.approx(1.0)
     assert entry.scale_invariant is False
 
 

@@ -31,7 +31,8 @@ def layer_parameters(objective: Objective) -> dict[str, tuple[str, ...]]:
     trained = dict(zip(objective.names, objective.parameters, strict=True))
     free = set(trained)
     found: dict[str, list[str]] = {}
-    for layer in outline(objective.subject.replace(batches=objective.batches)).layers:
+    # Not on the meta device: what is probed is small enough to be run, and its first use costs a second.
+    for layer in outline(objective.subject.replace(batches=objective.batches), meta=False).layers:
         own = [name for name in layer.parameters if name in free]
         applied = [name for _, name in layer.modifiers if name in free and name not in own]
         free.difference_update(own, applied)

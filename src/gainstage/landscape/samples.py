@@ -19,7 +19,6 @@ from gainstage.trace.subject import Subject
 
 # Numbers that the gradients of one call to vmap may take: 128 MiB in float32.
 _HELD = 2**25
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,10 @@ def coupling(objective: Objective, batch: Any, seed: int) -> Coupling:
     if length < 2:
         return Coupling(0.0)
     halves = permutation(batch, seed).tensor_split(2)
-    # Other random numbers for other samples would look like a coupling.
-    switched = [m for m in objective.model.modules() if isinstance(m, _DROPOUTS) and m.training]
+    # Other random numbers for other samples (dropout, also inside of attention) would look like a coupling.
+    switched = [module for module in objective.model.modules() if module.training and not _keeps_statistics(module)]
     for module in switched:
-        module.eval()
+        module.training = False
     try:
         whole = objective.gradient(batch)[1].double()
         parts = [objective.gradient(part_of(batch, half))[1].double() for half in halves]
@@ -81,11 +80,16 @@ def coupling(objective: Objective, batch: Any, seed: int) -> Coupling:
         return Coupling(math.inf)
     finally:
         for module in switched:
-            module.train()
+            module.training = True
     scale = float(whole.norm())
     mean = sum(part * (len(half) / length) for part, half in zip(parts, halves, strict=True))
     as_mean, as_sum = (_relative(whole - other, scale) for other in (mean, sum(parts)))
     return Coupling(as_mean) if as_mean <= as_sum else Coupling(as_sum, summed=True)
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """What applies its batch's statistics in training and others in eval mode has to keep these somewhere."""
+    return hasattr(module, "running_mean") or next(module.buffers(recurse=False), None) is not None
 
 
 def _relative(difference: torch.Tensor, scale: float) -> float:
