@@ -14,7 +14,7 @@ from gainstage.landscape import Objective, covariate_shift
 from gainstage.landscape.layer_parameters import layer_parameters
 from gainstage.landscape.update import proposed_update
 from gainstage.trace import Subject
-from landscape.quadratics import normalized
+from landscape.quadratics import normalized, quadratic
 
 
 def chain(values: list[float], lr_target: float = 0.0) -> Subject:
@@ -153,6 +153,8 @@ def test_what_is_not_finite_and_what_cannot_be_used_is_said() -> None:
     zero = covariate_shift(chain([0.0, 0.0]), lr=0.1)
     assert zero.layers[1].shift == 0.0
     assert zero.layers[1].relative is None
+    with pytest.raises(SubjectError, match="must read trainable parameters, got none"):
+        covariate_shift(quadratic(torch.eye(2), torch.ones(2)), lr=0.1)
     with pytest.raises(InputError, match="lr must be given for a subject without an optimizer"):
         covariate_shift(chain([1.0, 1.0]))
     given = normalized()

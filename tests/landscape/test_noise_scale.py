@@ -14,7 +14,7 @@ from gainstage.landscape import Objective, gradient_noise
 from gainstage.landscape.folds import Folds
 from gainstage.landscape.samples import coupling, part_of, permutation, sample_gradients
 from gainstage.trace import Subject
-from landscape.quadratics import normalized
+from landscape.quadratics import Vector, normalized
 
 
 def network(*layers: nn.Module, n: int = 24, batches: int = 2, seed: int = 0) -> Subject:
@@ -222,6 +222,14 @@ def test_what_cannot_be_used_is_said() -> None:
         gradient_noise(nn.Linear(1, 1), torch.tensor(1.0))
     with pytest.raises(SubjectError, match="must be differentiable"):
         gradient_noise(nn.Linear(2, 1), torch.ones(4, 3), forward_mean)
+
+
+def test_a_parameter_that_no_layer_reads_counts_as_well() -> None:
+    x = torch.arange(1.0, 9).reshape(8, 1)
+    given = Subject(Vector(torch.ones(1)), x, forward=lambda model, batch: (model.w * batch).mean())
+    (estimate,) = gradient_noise(given).estimates
+    assert [layer.name for layer in estimate.layers] == ["(other)"]
+    assert estimate.trace == pytest.approx(float(x.var()))
 
 
 def test_two_gradients_have_no_interval() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gainstage.errors import InputError, UnknownNameError
+from gainstage.errors import InputError, SubjectError, UnknownNameError
 from gainstage.landscape.layer_parameters import layer_parameters
 from gainstage.landscape.objective import Norms, Objective
 from gainstage.landscape.update import proposed_update
@@ -91,6 +91,7 @@ def covariate_shift(
 
     Raises:
         InputError: if there is neither lr nor an optimizer, or a layer is unknown.
+        SubjectError: if the forward pass reads no trainable parameter.
 
     Validity:
         Layers as `layer_parameters` has them: a norm's γ and β belong to the map in front. ‖G - G'‖ grows with lr and
@@ -113,6 +114,11 @@ def covariate_shift(
     subject = as_subject(subject_or_model, batches, loss)
     objective = Objective(subject, norms=norms, dtype=dtype, seed=seed)
     groups = layer_parameters(objective)
+    if not groups:
+        raise SubjectError(
+            "covariate_shift: the model's forward pass must read trainable parameters, got none that it reads. "
+            "Unfreeze some, or let forward= call the model."
+        )
     chosen = _chosen(tuple(groups), layers, most)
     batch = objective.batches[0]
     value, gradient = objective.gradient(batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gainstage.errors import SubjectError
 from gainstage.landscape.objective import Objective
 from gainstage.trace.outline import outline
 
@@ -16,9 +15,6 @@ def layer_parameters(objective: Objective) -> dict[str, tuple[str, ...]]:
 
     Args:
         objective: Whose model's.
-
-    Raises:
-        SubjectError: if the forward pass reads no trainable parameter.
 
     Example:
         >>> import torch
@@ -43,8 +39,4 @@ def layer_parameters(objective: Objective) -> dict[str, tuple[str, ...]]:
             found.setdefault(layer.name, []).extend(own)
         elif own:
             found[next(reversed(found))].extend(own)
-    if not found:
-        raise SubjectError(
-            "landscape: the forward pass must read trainable parameters, got none that it reads. Unfreeze some."
-        )
     return {name: tuple(names) for name, names in found.items()}

@@ -26,7 +26,7 @@ class LayerNoise:
     """Of one layer.
 
     Attributes:
-        name: As in a trace.
+        name: As in a trace; ``(other)`` for parameters that no layer reads.
         gradient_square: The estimate of ‖G_l‖²; may be negative where noise covers it.
         trace: Of the covariance of one sample's gradient, tr Σ_l.
         signal_to_noise: ‖G_l‖²/tr Σ_l of one sample; a batch of B samples has B times as much. At least 0.
@@ -156,6 +156,9 @@ def gradient_noise(
     found = coupling(objective, objective.batches[0], seed)
     alone = sizes is None and found.distance <= _COUPLED
     layers = layer_parameters(objective)
+    rest = set(objective.names).difference(*layers.values())
+    if rest:  # read outside of the model's modules, or not at all
+        layers["(other)"] = tuple(name for name in objective.names if name in rest)
     estimates: list[NoiseEstimate] = []
     lost = 0
     for size in (1,) if alone else _sizes(sizes, lengths):
