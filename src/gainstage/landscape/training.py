@@ -51,11 +51,11 @@ def trained(
     with preserved_rng(seed), torch.enable_grad(), _explained(losses):
         batches, order, queue = subject.batches.take(BATCHES), generator(seed, "batches"), list[int]()
         optimizer = _optimizer(subject)
-        shares = _shares(optimizer)
+        ratios = rate_ratios(optimizer)
         for step in range(steps):
             queue = queue or torch.randperm(len(batches), generator=order).tolist()
             if rate is not None:
-                _set_rates_(optimizer, [rate(step) * share for share in shares])
+                set_rate_(optimizer, rate(step), ratios)
             optimizer.zero_grad(set_to_none=True)
             loss, shown = _losses(subject, batches[queue.pop()], score)
             losses.append(shown)
@@ -86,19 +86,20 @@ def _optimizer(subject: Subject) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=1e-3)
 
 
-def _shares(optimizer: torch.optim.Optimizer) -> list[float]:
+def rate_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
     """Each group's learning rate as a part of the largest; ones where all are zero, as before a warm-up."""
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     largest = max(rates)
-    return [rate / largest if largest > 0 else 1.0 for rate in rates]
+    return tuple(rate / largest if largest > 0 else 1.0 for rate in rates)
 
 
-def _set_rates_(optimizer: torch.optim.Optimizer, rates: list[float]) -> None:
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+def set_rate_(optimizer: torch.optim.Optimizer, rate: float, ratios: tuple[float, ...]) -> None:
+    """Sets the largest learning rate, and the other groups' by their ratios to it, in place."""
+    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
         if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(rate * ratio)
         else:
-            group["lr"] = rate
+            group["lr"] = rate * ratio
 
 
 def _losses(subject: Subject, batch: Any, score: Loss | None) -> tuple[torch.Tensor, float]:

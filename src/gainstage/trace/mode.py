@@ -6,7 +6,7 @@ the next operation runs: only then has autograd given the tensor its history.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ class RecordingMode(TorchDispatchMode):
         self.loss_origin: Origin | None = None
         self.used: set[str] = set()
         self.first_non_finite: NonFiniteRecord | None = None
+        self.watcher: Callable[[Call, torch.Tensor, Origin], None] | None = None
         self.in_backward = False
         self.accumulated = False
         self.last: tuple[str, str, tuple[tuple[int, ...], ...]] = ("", "", ())
@@ -112,6 +113,8 @@ class RecordingMode(TorchDispatchMode):
         elif produced and (data or call.spec.role in ("map", "lookup")):
             origin = self.drafting.observe(call, produced[0])
             if origin is not None:
+                if self.watcher is not None:
+                    self.watcher(call, produced[0], origin)
                 return self._assign(produced, origin)
         return self._assign(produced, _passed_on(call))
 
