@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -94,3 +101,60 @@ def test_a_sweep_is_run_and_mapped(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*arguments, "--format", "json"]) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert cells["count"] == 18  # seeds are one field
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_ctrl_c_names_the_command_that_goes_on_to_the_same_map(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, arguments = tmp_path / "a store", ["map", target, "--norms", "as-is", "--steps", "40", "--format", "json"]
+    command = [sys.executable, "-m", "gainstage", *arguments, "--store", str(store)]
+    # As in a shell's foreground, whatever this process was started with.
+    reset = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=reset) as child:
+        log = store / "map.sqlite3-wal"
+        while child.poll() is None and not (log.exists() and log.stat().st_size > 60_000):
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate()
+    assert child.returncode == 130
+    stopped = json.loads(out)
+    assert stopped["interrupted"]
+    told, last = err.splitlines()
+    assert last == "interrupted"
+    prefix, _, again = told.partition("go on: ")
+    assert prefix == "What is done is kept; "
+    assert shlex.split(again)[0] == "gainstage"
+
+    assert main(shlex.split(again)[1:]) == 0
+    found = capsys.readouterr()
+    assert found.err == ""
+    assert main(arguments) == 0
+    assert found.out == capsys.readouterr().out
+    assert json.loads(found.out)["cells"]["count"] > stopped["cells"]["count"] > 0
+
+
+def test_a_spent_budget_names_a_larger_one(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["map", target, "--steps", "300", "--budget", "1", "--store", str(tmp_path / "kept")]
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    assert "as far as it was followed until the end of the budget." in shown.out
+    further = "What is done is kept; follow the boundary further: gainstage map"
+    assert shown.err == f"{further} {target} --steps 300 --budget 2 --store {tmp_path / 'kept'}\n"
+
+
+def test_a_store_of_other_settings_or_none_is_one_line(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["map", target, "--norms", "as-is", "--scales", "1,10", "--lrs", "0.01,0.1", "--store", str(tmp_path)]
+    assert main([*arguments, "--steps", "3"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--steps", "4"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("gainstage: map: store must belong to this map, whose number of steps is 4, got 3")
+    assert shown.err.count("\n") == 1
+    assert main([*arguments[:-1], target.rpartition(":")[0]]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("gainstage: map: store must be a folder")
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""

@@ -85,7 +85,9 @@ def ground(found: TrainabilityMap) -> str:
     if found.start is None or found.best is None:
         return f"{runs}; no loss was finite."
     followed = f"along the boundary runs lie {found.resolution:g} decades apart"
-    followed += "" if found.complete else ", and the budget ended before all of it was followed"
+    if not found.complete:
+        end = "Ctrl-C" if found.interrupted else "the end of the budget"
+        followed += f", as far as it was followed until {end}"
     return (
         f"{runs}; a run trains if it makes half of the way from {figure(found.start)}, where a network that knows "
         f"nothing stands, to {figure(found.best)}, the best; {followed}."
