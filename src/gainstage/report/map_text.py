@@ -74,8 +74,9 @@ def region_in_words(region: Region) -> str:
     edge = ", or wider: it reaches the map's end" if region.to_edge else ""
     return (
         f"trains over {figure(region.lr_decades, 2)} decades of learning rate ({figure(region.lr_low)} to "
-        f"{figure(region.lr_high)}{edge}) and {figure(region.scale_decades, 2)} of initial scale; {best}. Recommended: "
-        f"lr {figure(region.recommended_lr)}, {figure(region.margin, 2)} times below the largest that trains."
+        f"{figure(region.lr_high)}{edge}) at its own initial scale, and over {figure(region.scale_decades, 2)} decades "
+        f"of scale at the recommended rate; {best}. Recommended: lr {figure(region.recommended_lr)}, "
+        f"{figure(region.margin, 2)} times below the largest that trains."
     )
 
 
