@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,13 @@ class Scaled(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.linear(x) * self.factor + self.shift
+
+
+class Slotted:
+    __slots__ = ("x",)
+
+    def __init__(self, x: float) -> None:
+        self.x = torch.tensor(x)
 
 
 def subject(**changes: Any) -> gs.Subject:
@@ -60,6 +71,7 @@ def frozen(given: gs.Subject) -> None:
         (frozen, "model's fingerprint"),
         (lambda given: given.model.shift.add_(1), "model's fingerprint"),
         (lambda given: setattr(given.model, "factor", 0.6), "model's fingerprint"),
+        (lambda given: setattr(given.model, "_hidden", 0.6), "model's fingerprint"),
         (lambda given: given.model.eval(), "model's fingerprint"),
         (lambda given: given.batches.first()[0].add_(1e-6), "batches' fingerprint"),
         (lambda given: given.optimizer.param_groups[0].update(momentum=0.8), "optimizer"),
@@ -106,6 +118,10 @@ def test_losses_are_told_by_what_they_hold() -> None:
         (1, 1.0),
         ({"a": 1}, {"a": 2}),
         ({1, 2}, {1, 3}),
+        (Slotted(1.0), Slotted(2.0)),
+        (SimpleNamespace(x=[1]), SimpleNamespace(x=[2])),
+        (deque([1]), deque([2])),
+        (date(2020, 1, 1), date(2020, 1, 2)),
     ],
 )
 def test_contents_are_told_apart(one: Any, other: Any) -> None:
@@ -127,6 +143,7 @@ def test_rings_end() -> None:
     model = Scaled()
     model.parts = [model]
     assert digest(ring)
+    assert digest(threading.Lock()) == digest(threading.Lock())
     assert digest(model)
     assert digest(nn.LazyLinear(3)) == digest(nn.LazyLinear(3))
 
@@ -136,7 +153,8 @@ import torch
 from torch import nn
 from gainstage.sweep.trainability.fingerprint import digest
 torch.manual_seed(0)
-model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.1))
+model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LSTM(3, 2), nn.MultiheadAttention(4, 2))
+model.register_forward_hook(print)
 loss, options = nn.CrossEntropyLoss(weight=torch.ones(2)), torch.optim.Adam(model.parameters()).defaults
 print(digest([model, loss, options, {"a", "b"}]))
 """

@@ -22,6 +22,8 @@ from gainstage.trace.subject import Subject
 from gainstage.version import __version__
 
 _PLAIN = (NoneType, bool, int, float, complex, str, bytes, Enum, np.generic, torch.dtype, torch.device, torch.Size)
+# What every module has of torch's own; parameters and buffers are read by name, hooks are numbered by process.
+_MECHANICS = {*vars(nn.Module()), "_compiled_call_impl"} - {"training"}
 # Their code is told by their versions.
 _VERSIONED = ("torch", "gainstage", "builtins", "numpy")
 
@@ -35,7 +37,8 @@ def fingerprints(subject: Subject, batches: Sequence[Any]) -> dict[str, str]:
 
     Validity:
         Of code it sees the files that the model's classes, loss, forward and optimizer are defined in, not what these
-        import. The same runs are equal to the last bit on the same kind of processor, with as many threads.
+        import, and no hooks. An attribute that is another one in each process, such as a time, makes each subject
+        another one. The same runs are equal to the last bit on the same kind of processor, with as many threads.
     """
     optimizer = subject.optimizer
     options = None if optimizer is None else options_like(optimizer)
@@ -117,14 +120,23 @@ def _inside(value: Any) -> Iterable[Any]:
         return [value.__func__, value.__self__]
     if isinstance(value, partial):
         return [value.func, value.args, value.keywords]
-    # What torch holds besides tensors and modules (generators, hooks) has no content that a copy of it would have.
-    return [] if _is_versioned(type(value)) else list(getattr(value, "__dict__", {}).items())
+    # What torch holds besides tensors and modules (generators, hooks) is no part of what is copied for a run.
+    return [] if _is_versioned(type(value)) else _state(value)
+
+
+def _state(value: Any) -> list[Any]:
+    """What a copy would be made from, whatever kind of object it is; nothing for a lock or a file."""
+    try:
+        made = value.__reduce_ex__(4)
+    except Exception:
+        return []
+    return [made] if isinstance(made, str) else [list(part) if isinstance(part, Iterator) else part for part in made]
 
 
 def _modules(model: nn.Module) -> Iterator[Any]:
     for name, module in model.named_modules():
         yield name, _name(type(module))
-        yield [(key, item) for key, item in sorted(vars(module).items()) if not key.startswith("_")]
+        yield [(key, item) for key, item in sorted(vars(module).items()) if key not in _MECHANICS]
         yield list(module.named_parameters(recurse=False))
         yield list(module.named_buffers(recurse=False))
 

@@ -23,7 +23,7 @@ from gainstage.sweep.trainability.variants import NORMS, optimizer_like, scale_w
 from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
 
-# A loss so many times the largest initial one of its variant at the model's own scale is not coming back.
+# A loss so many times the largest that a run of its variant began with before, or times one, is not coming back.
 DIVERGED = 1e3
 
 Advance = Callable[[int, str], None]
