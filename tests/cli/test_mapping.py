@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from gainstage.cli import main
 
 FACTORY = """
+import os
+import time
 import torch
 from torch import nn
 import gainstage as gs
@@ -19,6 +28,13 @@ def small():
     model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
     inputs = torch.randn(64, 8)
     return gs.Subject(model, (inputs, inputs[:, :3].argmax(1)), name="small")
+
+def small_steps():
+    def loss(outputs, targets):
+        time.sleep(float(os.environ.get("SECONDS_OF_A_STEP", "0")))
+        return nn.functional.cross_entropy(outputs, targets)
+
+    return small().replace(loss=loss)
 """
 
 
@@ -94,3 +110,68 @@ def test_a_sweep_is_run_and_mapped(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*arguments, "--format", "json"]) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert cells["count"] == 18  # seeds are one field
+
+
+# Ctrl-C is heard whatever this process was started with.
+IN_THE_FOREGROUND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from gainstage.cli import main
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c_names_the_command_that_goes_on_to_the_same_map(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranges = ["--norms", "as-is", "--scales", "1,10", "--lrs", "1e-3,1", "--steps", "5"]
+    store, arguments = tmp_path / "a store", ["map", f"{target}_steps", *ranges, "--format", "json"]
+    command = [sys.executable, "-c", IN_THE_FOREGROUND, *arguments, "--store", str(store)]
+    environment = {**os.environ, "SECONDS_OF_A_STEP": "0.02"}
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, env=environment) as child:
+        log = store / "map.sqlite3-wal"
+        while child.poll() is None and not (log.exists() and log.stat().st_size > 45_000):
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate()
+    assert child.returncode == 130
+    stopped = json.loads(out)
+    assert stopped["interrupted"]
+    told, last = err.splitlines()
+    assert last == "interrupted"
+    prefix, _, again = told.partition("go on: ")
+    assert prefix == "What is done is kept; "
+    assert shlex.split(again)[0] == "gainstage"
+
+    assert main(shlex.split(again)[1:]) == 0
+    found = capsys.readouterr().out
+    assert main(arguments) == 0
+    assert found == capsys.readouterr().out
+    assert json.loads(found)["cells"]["count"] > stopped["cells"]["count"] > 0
+
+
+def test_a_spent_budget_names_a_larger_one(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["map", target, "--steps", "500", "--budget", "1", "--store", str(tmp_path / "kept")]
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    assert "as far as it was followed until the end of the budget." in shown.out
+    further = "What is done is kept; follow the boundary further: gainstage map"
+    assert shown.err == f"{further} {target} --steps 500 --budget 2 --store {tmp_path / 'kept'}\n"
+
+
+def test_a_store_of_other_settings_or_none_is_one_line(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["map", target, "--norms", "as-is", "--scales", "1,10", "--lrs", "0.01,0.1", "--store", str(tmp_path)]
+    assert main([*arguments, "--steps", "3"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--steps", "4"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("gainstage: map: store must belong to this map, whose number of steps is 4, got 3")
+    assert shown.err.count("\n") == 1
+    assert main([*arguments[:-1], target.rpartition(":")[0]]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("gainstage: map: store must be a folder")
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""

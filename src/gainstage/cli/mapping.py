@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from gainstage.sweep import TrainabilityMap
 
 INTERRUPTED = 130
+_EVERY = 10.0  # seconds between two lines where there is no terminal
 
 
 class Format(str, Enum):
@@ -29,6 +34,7 @@ class Format(str, Enum):
 
 
 def map_(
+    context: typer.Context,
     target: str = typer.Argument(
         help="path/to/file.py:factory, package.module:factory, or the .toml specification of a sweep over scale and lr",
         metavar="TARGET|SPEC",
@@ -39,12 +45,18 @@ def map_(
     scales: str = typer.Option("0.01,100", "--scales", help="Factors on the initial weights, from and to."),
     rates: str = typer.Option("1e-5,10", "--lrs", help="Learning rates, from and to."),
     steps: int = typer.Option(100, "--steps", min=2, help="Optimizer steps of each run."),
-    budget: float = typer.Option(150.0, "--budget", min=1.0, help="Seconds after which no run is begun."),
+    budget: float = typer.Option(
+        150.0, "--budget", min=1.0, help="Seconds after which no run is begun, kept ones counted."
+    ),
     form: Format = typer.Option(Format.TEXT, "--format", help="Of the map."),
     html: Path | None = typer.Option(None, "--html", help="Also write the map as one self-contained page."),
     plot: Path | None = typer.Option(None, "--plot", help="Also write the heat maps to this .png or .svg file."),
     output: Path | None = typer.Option(None, "--output", help="Write the map to this file."),
-    store: Path | None = typer.Option(None, "--store", help="Of a SPEC: the folder of its sweep; sweeps/NAME."),
+    store: Path | None = typer.Option(
+        None,
+        "--store",
+        help="Folder that keeps every run, to go on where it stopped. Of a SPEC: sweeps/NAME by default.",
+    ),
     seed: int = typer.Option(0, "--seed", help="Of the batches' order."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
@@ -59,16 +71,61 @@ def map_(
     subject = targets.load(target, input_shape, classes, batch_size)
     from gainstage.sweep.trainability import trainability_map  # late: it needs torch
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    console = stderr()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("map", total=None)
+    with _watched() as tell:
         found = trainability_map(
             subject, norms=tuple(name.strip() for name in norms.split(",") if name.strip()), scales=limits[0],
-            rates=limits[1], steps=steps, budget=budget, seed=seed,
-            on_progress=lambda done, what: progress.update(task, description=f"{done} runs: {what}"),
+            rates=limits[1], steps=steps, budget=budget, seed=seed, store=store, on_progress=tell,
         )  # fmt: skip
-    return _written(found, form, output, html, plot)
+    status = _written(found, form, output, html, plot)
+    if not found.complete:
+        stderr().print(_next(found, context, budget), markup=False, soft_wrap=True)
+    return status
+
+
+@contextmanager
+def _watched() -> Generator[Callable[[int, str], None]]:
+    """Progress on standard error: a line that changes in a terminal, one now and then elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        last = time.monotonic()
+
+        def tell(done: int, what: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _EVERY:
+                last = time.monotonic()
+                console.print(f"map: {done} runs: {what}", markup=False, soft_wrap=True)
+
+        yield tell
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("map", total=None)
+        yield lambda done, what: progress.update(task, description=f"{done} runs: {what}")
+
+
+def _next(found: TrainabilityMap, context: typer.Context, budget: float) -> str:
+    """How to go on with a map that is not complete."""
+    kept = context.params["store"] is not None
+    if found.interrupted:
+        if not kept:
+            return "Nothing is kept: --store FOLDER keeps every run, and the same command goes on then."
+        return f"What is done is kept; go on: {_command(context)}"
+    more = _command(context, budget=2 * budget)
+    return f"{'What is done is kept; follow' if kept else 'Follow'} the boundary further: {more}"
+
+
+def _command(context: typer.Context, **changed: Any) -> str:
+    """This command as it was given, with some options changed."""
+    parts = ["gainstage", "map"]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        value = changed.get(name, context.params[name])
+        if parameter.param_type_name == "argument":
+            parts.append(str(value))
+        elif value != parameter.default:
+            shown = f"{value:g}" if isinstance(value, float) else value.value if isinstance(value, Enum) else str(value)
+            parts.extend((parameter.opts[0], shown))
+    return shlex.join(parts)
 
 
 def _of_sweep(spec: Path, store: Path | None) -> TrainabilityMap:

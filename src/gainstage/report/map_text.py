@@ -74,8 +74,9 @@ def region_in_words(region: Region) -> str:
     edge = ", or wider: it reaches the map's end" if region.to_edge else ""
     return (
         f"trains over {figure(region.lr_decades, 2)} decades of learning rate ({figure(region.lr_low)} to "
-        f"{figure(region.lr_high)}{edge}) and {figure(region.scale_decades, 2)} of initial scale; {best}. Recommended: "
-        f"lr {figure(region.recommended_lr)}, {figure(region.margin, 2)} times below the largest that trains."
+        f"{figure(region.lr_high)}{edge}) at its own initial scale, and over {figure(region.scale_decades, 2)} decades "
+        f"of scale at the recommended rate; {best}. Recommended: lr {figure(region.recommended_lr)}, "
+        f"{figure(region.margin, 2)} times below the largest that trains."
     )
 
 
@@ -85,7 +86,9 @@ def ground(found: TrainabilityMap) -> str:
     if found.start is None or found.best is None:
         return f"{runs}; no loss was finite."
     followed = f"along the boundary runs lie {found.resolution:g} decades apart"
-    followed += "" if found.complete else ", and the budget ended before all of it was followed"
+    if not found.complete:
+        end = "Ctrl-C" if found.interrupted else "the end of the budget"
+        followed += f", as far as it was followed until {end}"
     return (
         f"{runs}; a run trains if it makes half of the way from {figure(found.start)}, where a network that knows "
         f"nothing stands, to {figure(found.best)}, the best; {followed}."

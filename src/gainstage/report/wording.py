@@ -42,7 +42,8 @@ def figure(value: float | None, digits: int = 3) -> str:
         return "inf" if value > 0 else "-inf"
     if value == 0:
         return "0"
-    if 1e-3 <= abs(value) < 999.5:
+    # Two digits of a hundred would be 1e+02.
+    if 1e-3 <= abs(value) < min(999.5, 10**digits - 0.5):
         return f"{value:.{digits}g}"
     if abs(value) < 999_999.5 and abs(value) >= 1:
         return f"{value:,.0f}"

@@ -6,19 +6,24 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
-from gainstage.errors import InputError
-from gainstage.landscape.training import trained
+from gainstage.errors import GainstageError, InputError, SubjectError
+from gainstage.landscape.training import BATCHES, trained
+from gainstage.seeding import preserved_rng
+from gainstage.sweep.trainability.fingerprint import fingerprints
 from gainstage.sweep.trainability.judging import judged, region
+from gainstage.sweep.trainability.keeping import Keeping, KeptRun, Place
 from gainstage.sweep.trainability.lattice import PER_DECADE, STRIDE, Axis, Point, between, coarse
 from gainstage.sweep.trainability.records import MapCell, TrainabilityMap
 from gainstage.sweep.trainability.variants import NORMS, optimizer_like, scale_weights_, variant
 from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
 
-# A loss so many times the largest initial one of its variant at the model's own scale is not coming back.
+# A loss so many times the largest that a run of its variant began with before, or times one, is not coming back.
 DIVERGED = 1e3
 
 Advance = Callable[[int, str], None]
@@ -33,8 +38,11 @@ class _Run:
     seed: int
     scales: Axis
     rates: Axis
-    deadline: float
+    budget: float
     advance: Advance
+    keeping: Keeping | None = None
+    known: dict[Place, KeptRun] = field(default_factory=dict[Place, KeptRun])
+    began: float = 0.0
     variants: dict[str, Subject] = field(default_factory=dict[str, Subject])
     cells: dict[tuple[str, Point], MapCell] = field(default_factory=dict[tuple[str, Point], MapCell])
     longest: float = 0.0
@@ -42,15 +50,26 @@ class _Run:
     short: bool = False
 
     @property
+    def spent(self) -> float:
+        """Seconds of the budget; those of the kept runs are among them."""
+        return time.monotonic() - self.began
+
+    @property
     def is_over(self) -> bool:
         """Whether the budget does not last for another run."""
-        return self.interrupted or time.monotonic() + self.longest > self.deadline
+        return self.spent + self.longest > self.budget
+
+    def go_on_with(self, kept: Sequence[KeptRun]) -> None:
+        """Starts the clock, with the runs of earlier calls and the time that they took."""
+        self.known = {run.place: run for run in kept}
+        self.began = time.monotonic() - max((run.spent for run in kept), default=0.0)
+        self.longest = max((run.seconds for run in kept), default=0.0)
 
 
 def trainability_map(
     subject: Subject, *, norms: Sequence[str] = NORMS, scales: tuple[float, float] = (1e-2, 1e2),
     rates: tuple[float, float] = (1e-5, 10.0), steps: int = 100, budget: float = 150.0, seed: int = 0,
-    on_progress: Callable[[int, str], None] | None = None,
+    store: str | Path | None = None, on_progress: Callable[[int, str], None] | None = None,
 ) -> TrainabilityMap:  # fmt: skip
     """Trains the model for a few steps from many initial scales, at many learning rates, with each normalization.
 
@@ -66,7 +85,10 @@ def trainability_map(
         scales: Of the factors on initial weights of two dimensions and more, from and to.
         rates: Of the learning rates, from and to.
         steps: Of each run; every run sees the same batches.
-        budget: Seconds after which no run is begun.
+        budget: Seconds after which no run is begun, of the whole map: what kept runs took is spent. The map is then
+            the same however often it was stopped, and a larger budget refines it further.
+        store: A folder that keeps every run when it is finished; called again, the map goes on where it was stopped,
+            whatever stopped it. None: nothing is kept.
         seed: Of the batches' order and of what the model draws while it trains.
         on_progress: Is told the number of runs so far, and what is being done.
 
@@ -77,6 +99,8 @@ def trainability_map(
         InputError: if a range, the steps or the budget cannot be used.
         UnknownNameError: if there is no such normalization.
         SubjectError: if the subject cannot be trained.
+        StoreError: if the store cannot be read or written, or belongs to another subject, other settings or other
+            versions: runs are not mixed. What it holds stays.
 
     Validity:
         Of the first steps: what trains here need not train best in the end. One seed; the boundary is rough by nature
@@ -104,21 +128,61 @@ def trainability_map(
     if not norms:
         raise InputError(f"map: norms must be one at least, got none. Known: {', '.join(NORMS)}.")
     axes = Axis.between("scales", *scales), Axis.between("learning rates", *rates)
-    deadline, advance = time.monotonic() + budget, on_progress or (lambda _done, _what: None)
-    run = _Run(subject, steps, seed, *axes, deadline, advance)
+    run = _Run(
+        _with_batches_held(subject, seed), steps, seed, *axes, budget, on_progress or (lambda _done, _what: None)
+    )
     skipped, notes = _make_variants(run, norms)
+    with nullcontext() if store is None else Keeping(store, _identity(run, norms)) as run.keeping:
+        run.go_on_with(run.keeping.runs() if run.keeping else ())
+        stride = _explore(run)
+    if not run.cells:
+        if run.interrupted:
+            raise KeyboardInterrupt
+        raise InputError(f"map: the budget must last for one run at least, got {budget:g} s. Raise it.")
+    return _assembled(run, skipped, notes, stride)
+
+
+def _with_batches_held(subject: Subject, seed: int) -> Subject:
+    """The subject with the batches that every run sees: a loader that shuffles by itself would give each run others."""
+    try:
+        with preserved_rng(seed):
+            held = subject.batches.take(BATCHES)
+    except GainstageError:
+        raise
+    except Exception as error:
+        detail = " ".join(str(error).split())
+        raise SubjectError(
+            f"map: batches must be readable, got {type(error).__name__}: {detail}. Iterate over them by themselves."
+        ) from error
+    return subject.replace(batches=held)
+
+
+def _identity(run: _Run, norms: Iterable[str]) -> dict[str, str]:
+    """All that determines the runs and their order: everything but the budget."""
+    settings = {
+        "series of norms": ",".join(dict.fromkeys(norms)),
+        "range of scales": f"{run.scales.values[0]!r},{run.scales.values[-1]!r}",
+        "range of learning rates": f"{run.rates.values[0]!r},{run.rates.values[-1]!r}",
+        "number of steps": str(run.steps),
+        "seed": str(run.seed),
+    }
+    return {**settings, **fingerprints(run.subject, run.subject.batches.take(BATCHES))}
+
+
+def _explore(run: _Run) -> int:
+    """Makes the runs, and returns the stride of the finest lattice that was begun."""
     stride = STRIDE
     try:
-        _evaluate(run, ((norm, point) for point in coarse(*axes) for norm in run.variants), "one run a decade")
-        while stride > 1 and not run.is_over:
+        points = coarse(run.scales, run.rates)
+        _evaluate(run, ((norm, point) for point in points for norm in run.variants), "one run a decade")
+        # Runs that are kept cost nothing, however little of the budget is left.
+        while stride > 1 and not run.short and (run.known or not run.is_over):
             wanted = _boundary(run, stride)
             stride //= 2
             _evaluate(run, wanted, f"the boundary, to {stride / PER_DECADE:g} decades")
     except KeyboardInterrupt:
         run.interrupted = run.short = True
-    if not run.cells:
-        raise InputError(f"map: the budget must last for one run at least, got {budget:g} s. Raise it.")
-    return _assembled(run, skipped, notes, stride)
+    return stride
 
 
 def _make_variants(run: _Run, norms: Iterable[str]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -138,13 +202,23 @@ def _make_variants(run: _Run, norms: Iterable[str]) -> tuple[list[tuple[str, str
 
 def _evaluate(run: _Run, wanted: Iterable[tuple[str, Point]], what: str) -> None:
     for norm, point in wanted:
-        if run.is_over:
+        kept = run.known.pop((norm, run.scales.values[point[0]], run.rates.values[point[1]]), None)
+        if kept is None and run.is_over:
             run.short = True
             return
-        begun = time.monotonic()
-        run.cells[norm, point] = _trained(run, norm, point)
-        run.longest = max(run.longest, time.monotonic() - begun)
+        run.cells[norm, point] = _made(run, norm, point) if kept is None else kept.cell
         run.advance(len(run.cells), what)
+
+
+def _made(run: _Run, norm: str, point: Point) -> MapCell:
+    """A new run, which is on disk when this returns."""
+    begun = time.monotonic()
+    cell = _trained(run, norm, point)
+    took = time.monotonic() - begun
+    run.longest = max(run.longest, took)
+    if run.keeping is not None:
+        run.keeping.keep(KeptRun(cell, took, run.spent))
+    return cell
 
 
 def _trained(run: _Run, norm: str, point: Point) -> MapCell:

@@ -89,14 +89,17 @@ def optimizer_like(given: torch.optim.Optimizer | None, model: nn.Module, lr: fl
         raise InputError("map: the model must have trainable parameters, got none. Unfreeze some.")
     if given is None:
         return torch.optim.Adam(parameters, lr=lr)
-    accepted = inspect.signature(type(given)).parameters
-    options: dict[str, Any] = {key: value for key, value in given.param_groups[0].items() if key in accepted}
-    options.pop("params", None)
     make: Any = type(given)
     try:
-        return make(parameters, **{**options, "lr": lr})
+        return make(parameters, **options_like(given), lr=lr)
     except Exception as error:
         raise InputError(
             f"map: the optimizer must be built from parameters and its options, got {type(error).__name__}: {error}. "
             "Pass a subject without one; Adam is taken then."
         ) from error
+
+
+def options_like(given: torch.optim.Optimizer) -> dict[str, Any]:
+    """The options of an optimizer's first group that its type accepts, but for the learning rate."""
+    accepted = inspect.signature(type(given)).parameters.keys() - {"params", "lr"}
+    return {key: value for key, value in given.param_groups[0].items() if key in accepted}
