@@ -5,12 +5,11 @@
 Every rate of a grid of six a decade, two seeds, 200 steps at a constant rate, by the sweep engine. The figure of a run
 is the median batch loss of its last tenth; a rate's is the mean over the seeds, and a run that diverged has none.
 
-    best      the rate with the lowest figure
-    edge      up to there runs train: they end below the middle between the loss at the start and the best end
-    diverged  up to there runs end below the loss at the start
-
-The last two are the geometric mean over the seeds of the last rate that holds before the first that does not and of
-that first one: the sweep only tells that the truth lies between them.
+    best  the rate with the lowest figure; and that of the running mean over three rates of its logarithm, which depends
+          less on the luck of single runs
+    edge  up to there runs make at least a tenth of the way from the loss of the best constant output, or from the start
+          if that is lower, to the best figure: the geometric mean over the seeds of the last rate that holds before the
+          first that does not and of that first one. The sweep only tells that the truth lies between them.
 """
 
 from __future__ import annotations
@@ -23,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lr_settings
+import torch
 from lr_settings import STEPS, Setting
 
 from gainstage import sweep
 from gainstage.sweep.cells import Row
+from gainstage.sweep.data import loaded
 
 SEEDS = (0, 1)
 _EVERY = 4
@@ -35,11 +36,12 @@ _LAST = 6
 
 @dataclass(frozen=True)
 class Found:
-    """Of one setting; None where nothing trains, inf where the grid ends before."""
+    """Of one setting; the edge is inf where the grid ends before it."""
 
     best: float
+    smooth_best: float
     edge: float
-    diverged: float
+    level: float
     finals: dict[float, float]
 
 
@@ -60,20 +62,33 @@ def spec_of(setting: Setting) -> sweep.Spec:
 def swept(setting: Setting, folder: Path) -> Found:
     """From the store in the folder, which is filled if it is not there."""
     spec = spec_of(setting)
-    return judged(list(sweep.run(spec, store=folder / spec.name)))
+    return judged(list(sweep.run(spec, store=folder / spec.name)), knowing_nothing(loaded(spec)))
 
 
-def judged(rows: list[Row]) -> Found:
-    start = statistics.fmean(row.curves["batch_loss"][0] for row in rows)
+def knowing_nothing(data: sweep.Data) -> float:
+    """The loss of the best constant output."""
+    targets = data.train_targets
+    if not data.classes:
+        return float((targets - targets.mean(0)).square().mean())
+    shares = torch.bincount(targets) / len(targets)
+    return float(-(shares[shares > 0] * shares[shares > 0].log()).sum())
+
+
+def judged(rows: list[Row], constant: float) -> Found:
+    start = min(constant, statistics.fmean(row.curves["batch_loss"][0] for row in rows))
     finals = {(row.values["lr"], row.values["seed"]): _final(row) for row in rows}
     grid = sorted({lr for lr, _ in finals})
     means = {lr: statistics.fmean(finals[lr, seed] for seed in SEEDS) for lr in grid}
     best = min(grid, key=lambda lr: means[lr])
-    middle = (start + means[best]) / 2
-    return Found(
-        best, _edge(grid, best, lambda lr, seed: finals[lr, seed] < middle),
-        _edge(grid, best, lambda lr, seed: finals[lr, seed] < start), means,
-    )  # fmt: skip
+    level = start - (start - means[best]) / 10
+    edge = _edge(grid, best, lambda lr, seed: finals[lr, seed] < level)
+    return Found(best, _smooth_best(grid, means), edge, level, means)
+
+
+def _smooth_best(grid: list[float], means: dict[float, float]) -> float:
+    logs = [math.log(max(means[lr], 1e-12)) if means[lr] < math.inf else 20.0 for lr in grid]
+    inner = range(1, len(grid) - 1)
+    return grid[min(inner, key=lambda place: sum(logs[place - 1 : place + 2]))]
 
 
 def _final(row: Row) -> float:
@@ -108,7 +123,7 @@ def main() -> None:
     for setting in chosen(options.set):
         found = swept(setting, options.folder)
         print(
-            f"{setting.name:24s} best {found.best:8.3g}  edge {found.edge:8.3g}  diverged {found.diverged:8.3g}"
+            f"{setting.name:22s} best {found.best:8.3g} ({found.smooth_best:8.3g})  edge {found.edge:8.3g}"
             f"  loss {found.finals[found.best]:.3g}",
             flush=True,
         )

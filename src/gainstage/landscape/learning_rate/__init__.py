@@ -1,0 +1,1 @@
+"""A safe and a recommended learning rate, measured on the model itself."""

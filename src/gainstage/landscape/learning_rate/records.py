@@ -47,8 +47,7 @@ class LearningRate:
         curvature_limit: 2/λ_max of the first batch, the largest stable rate of plain gradient descent on its quadratic
             model; None if no direction bends upwards, or the model cannot be differentiated twice.
         profile: The loss along the first update.
-        noise_scale: Samples above which a larger batch gains little, tr Σ/‖G‖² from gradients of two halves; None if
-            the noise hides the gradient.
+        noise: Of a batch's gradient: the trace of its covariance over the square of the mean's length; 0 for one batch.
         equivalents: What it cost, in forward and backward passes.
         name: Of the subject.
     """
@@ -68,7 +67,7 @@ class LearningRate:
     start: float
     curvature_limit: float | None
     profile: StepProfile
-    noise_scale: float | None
+    noise: float
     equivalents: float
     name: str = ""
 
