@@ -1,6 +1,6 @@
 """Suggested learning rates against an exhaustive sweep, beside two learning-rate finders, in one run.
 
-    python benchmarks/learning_rate.py FOLDER [--set development|test] [--fit]
+    PYTHONPATH=tests python benchmarks/learning_rate.py FOLDER [--set development|test] [--only WAY] [--fit]
 
 For each setting of `lr_settings.py` and two seeds of weights: `gainstage.landscape.suggest_lr`, torch-lr-finder
 (`LRFinder.range_test` with its defaults; the rate of the steepest descent, as its `plot` suggests) and Lightning's
@@ -8,7 +8,7 @@ For each setting of `lr_settings.py` and two seeds of weights: `gainstage.landsc
 network. FOLDER holds the sweeps of `lr_sweeps.py`, which are run if they are not there.
 
     best      the suggested rate lies within a factor of three of the sweep's best (of its losses' running mean)
-    loss      what a run at the rate nearest to it ends at, over the best end, as the median of the ratios
+    progress  how far a run at the grid's nearest rate gets from knowing nothing to the best end, the mean share
     trains    a run there ends below the tenth of the way from knowing nothing to the best end
     below     the safe maximum lies below the edge of the sweep
     third     and above a third of it (of the settings whose edge the grid reaches)
@@ -36,6 +36,7 @@ import torch
 from lr_settings import Setting
 from lr_sweeps import SEEDS, Found, chosen, spec_of, swept
 from torch import nn
+from torch.utils.data import DataLoader
 
 from gainstage.landscape import LearningRate, suggest_lr
 from gainstage.landscape.learning_rate import margins
@@ -98,7 +99,7 @@ def torch_lr_finder(given: Task) -> Answer:
     for group in given.updates.param_groups:
         group["lr"] = 1e-7  # as its examples begin
     finder = LRFinder(given.model, given.updates, given.loss, device="cpu")
-    finder.range_test(given.batches, end_lr=10, num_iter=100)
+    finder.range_test(DataLoader(given.batches, batch_size=None), end_lr=10, num_iter=100)
     history = finder.history
     finder.reset()
     return Answer(_steepest(history["lr"], history["loss"]), len(history["loss"]), time.perf_counter() - start)
@@ -115,8 +116,11 @@ def _steepest(tried: list[float], losses: list[float], skip_start: int = 10, ski
 
 
 def lightning_finder(given: Task) -> Answer:
-    import lightning.pytorch as lightning  # an optional package
-    from lightning.pytorch.tuner import Tuner
+    from zoo.packages import package  # imports it where torchvision is broken
+
+    lightning, tuner = package("lightning.pytorch"), package("lightning.pytorch.tuner")
+    assert lightning is not None
+    assert tuner is not None
 
     class Module(lightning.LightningModule):
         def __init__(self) -> None:
@@ -137,7 +141,7 @@ def lightning_finder(given: Task) -> Answer:
             max_epochs=100, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
             enable_checkpointing=False, default_root_dir=folder, devices=1,
         )  # fmt: skip
-        found = Tuner(trainer).lr_find(Module(), train_dataloaders=given.batches)
+        found = tuner.Tuner(trainer).lr_find(Module(), train_dataloaders=DataLoader(given.batches, batch_size=None))
     assert found is not None
     suggestion = found.suggestion()
     passes = len(found.results["loss"])
@@ -171,6 +175,13 @@ class Result:
         if not self.answer.rate > 0:
             return math.inf
         return self.truth.finals[min(self.truth.finals, key=lambda lr: abs(math.log(lr / self.answer.rate)))]
+
+    @property
+    def progress(self) -> float:
+        """The share of the way from knowing nothing to the best end."""
+        best = self.truth.finals[self.truth.best]
+        # The level lies a tenth on the way.
+        return 1 - (self.end - best) / ((self.truth.level - best) / 0.9)
 
 
 def compared(name: str, folder: Path) -> dict[str, list[Result]]:
@@ -209,14 +220,14 @@ def share(values: list[bool]) -> str:
 
 
 def report(found: dict[str, list[Result]]) -> None:
-    print(f"\n{'':18s}{'best':>13s} {'strictly':>13s} {'trains':>13s} {'loss':>7s} {'passes':>7s} {'seconds':>8s}")
+    print(f"\n{'':18s}{'best':>13s} {'strictly':>13s} {'trains':>13s} {'progress':>9s} {'passes':>7s} {'seconds':>8s}")
     for way, results in found.items():
         answers = [entry.answer for entry in results]
-        ratios = [entry.end / entry.truth.finals[entry.truth.best] for entry in results]
+        progress = [min(1.0, max(0.0, entry.progress)) for entry in results]
         print(
             f"{way:18s}{share([entry.near for entry in results]):>13s} "
             f"{share([entry.near_strictly for entry in results]):>13s} "
-            f"{share([entry.end < entry.truth.level for entry in results]):>13s} {statistics.median(ratios):7.2f} "
+            f"{share([entry.end < entry.truth.level for entry in results]):>13s} {statistics.mean(progress):9.2f} "
             f"{statistics.mean(answer.passes for answer in answers):7.1f} "
             f"{statistics.median(answer.seconds for answer in answers):8.2f}"
         )
