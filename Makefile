@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-sweep test-oldest clean
+.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-sweep bench-lr test-oldest clean
 
 demo: $(VENV)/.core
 	$(BIN)/gainstage tour
@@ -48,6 +48,14 @@ bench-sweep: $(VENV)/.dev
 	$(BIN)/python benchmarks/sweep.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/sweep_overhead.py
 	$(BIN)/python benchmarks/sweep_gpu.py
+
+# Suggested learning rates against exhaustive sweeps, which are run first (half an hour), beside two finders that are
+# installed for it; and the cost of a largest eigenvalue on small networks of the zoo.
+bench-lr: $(VENV)/.dev $(VENV)/.zoo
+	$(PIP) install -c constraints.txt torch-lr-finder lightning
+	PYTHONPATH=tests $(BIN)/python benchmarks/learning_rate.py sweeps/lr --set development --fit
+	PYTHONPATH=tests $(BIN)/python benchmarks/learning_rate.py sweeps/lr --set test
+	PYTHONPATH=tests $(BIN)/python benchmarks/curvature.py
 
 # The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
 # only builds there carry CUDA). Needs Python 3.10 as PYTHON.

@@ -11,7 +11,7 @@ from gainstage.lazy import lazy_attributes
 from gainstage.version import __version__
 
 if TYPE_CHECKING:
-    from gainstage import lab, norm, schemes, sweep, theory
+    from gainstage import lab, landscape, norm, schemes, sweep, theory
     from gainstage.api import assert_trainable, check
     from gainstage.diagnosis.records import Trial
     from gainstage.diagnosis.verify import verify
@@ -40,6 +40,7 @@ _HOMES = {
     "check": "gainstage.api",
     "initialize": "gainstage.schemes.initialize",
     "lab": "gainstage.lab",
+    "landscape": "gainstage.landscape",
     "norm": "gainstage.norm",
     "record": "gainstage.trace.recorder",
     "schemes": "gainstage.schemes",
@@ -65,6 +66,7 @@ __all__ = [
     "check",
     "initialize",
     "lab",
+    "landscape",
     "norm",
     "record",
     "schemes",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import gainstage
-from gainstage.cli import checking, knowledge, labs, mapping, mending, sweeping, tour
+from gainstage.cli import checking, knowledge, labs, mapping, mending, rates, sweeping, tour
 from gainstage.errors import GainstageError
 
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -45,6 +45,7 @@ app.command("tour")(tour.tour)
 app.command("check")(checking.check)
 app.command("init")(mending.init)
 app.command("fix")(mending.fix)
+app.command("lr")(rates.lr)
 app.command("map")(mapping.map_)
 app.add_typer(labs.app, name="lab")
 app.add_typer(sweeping.app, name="sweep")
