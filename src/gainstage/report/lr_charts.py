@@ -32,7 +32,7 @@ def lr_chart(found: LearningRate, *, width: int = 520, height: int = 260) -> Any
         {"lr": found.recommended, "mark": f"recommended {found.recommended:.2g}"},
         {"lr": found.safe_max, "mark": f"safe maximum {found.safe_max:.2g}"},
     ]
-    tried = [entry["lr"] for entry in (*ramp, *runs, *rules)]
+    tried = [*found.ramp[0], *(run.lr for run in found.runs), found.recommended, found.safe_max]
     within = [min(tried) / 1.3, max(tried) * 1.3]
     x = alt.X("lr:Q", title="learning rate").scale(type="log", nice=False, domain=within)
     x = x.axis(format="~e", tickCount=6, grid=False)
