@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import jsonschema
 import pytest
 
 import gainstage as gs
 from gainstage.report.html.map_page import render_map_page
 from gainstage.report.map_charts import write_map
+from gainstage.report.map_json import schema_text, shipped_schema
 from gainstage.report.map_text import map_lines
 from gainstage.sweep.trainability.judging import judged, region
 from gainstage.sweep.trainability.lattice import Axis
@@ -77,3 +80,16 @@ def test_the_page_is_self_contained_and_escapes_names(found: TrainabilityMap) ->
     assert page.count("<svg") == 2
     assert page.count("<tr>") == 1 + 18
     assert "as-is: learning rate 0.1, 0 decades train." in page
+
+
+def test_json_follows_the_shipped_schema(found: TrainabilityMap) -> None:
+    schema = json.loads(shipped_schema())
+    jsonschema.validate(json.loads(found.to_json()), schema)
+    wrong = json.loads(found.to_json())
+    wrong["cells"]["columns"]["lr"][0] = "fast"
+    with pytest.raises(jsonschema.ValidationError, match="fast"):
+        jsonschema.validate(wrong, schema)
+
+
+def test_the_shipped_schema_is_the_generated_one() -> None:
+    assert shipped_schema() == schema_text()
