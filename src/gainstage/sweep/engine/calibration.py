@@ -30,9 +30,9 @@ _SHARE = 0.05
 _WORTH = 1.1
 _GAIN = 0.95
 
-# Seconds of a chunk. A kill loses half a chunk of each worker on average: of a minute's, that is less than what starting
-# anew costs. Shorter chunks are paid with every cell, kills seldom come: for a minute's chunks cells may take a quarter
-# longer, for those of ten minutes any time.
+# Seconds of a chunk. A kill loses half a chunk of each worker on average: of a minute's, that is less than what a new
+# start costs. Short chunks are paid with every cell, and kills seldom come: for a minute's chunks cells may take a
+# quarter longer, for those of ten minutes any time.
 _BRIEF, _PRICE, _LONGEST = 60.0, 1.25, 600.0
 
 # Steps of a trial: at least and at most, and the seconds that are enough.
