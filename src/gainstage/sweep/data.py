@@ -162,9 +162,11 @@ class Batches:
 
     def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets, of shape (batch, ...) if shared, else (runs, batch, ...)."""
-        drawn = torch.stack([self._orders[seed].batch(step) for seed in self._distinct])
-        drawn = drawn.to(self._which.device, non_blocking=True)
-        chosen = drawn[0] if self.shared else drawn[self._which]
+        device, drawn = self._which.device, [self._orders[seed].batch(step) for seed in self._distinct]
+        if self.shared:
+            chosen = drawn[0].to(device, non_blocking=True)
+            return self._data.train_inputs.index_select(0, chosen), self._data.train_targets.index_select(0, chosen)
+        chosen = torch.stack(drawn).to(device, non_blocking=True)[self._which]
         return self._data.train_inputs[chosen], self._data.train_targets[chosen]
 
     def keep(self, kept: Sequence[int]) -> None:

@@ -111,7 +111,7 @@ def execute(
         workers = max(2, _cores()) if mode == "processes" else 1 if own_worker else None
         made = plan(spec, cells, workers=workers)
         with one_thread():
-            found = run_spread(spec, made, _run, progress)
+            found = run_spread(spec, made, execute, progress)
     by_key = {row.key: row for row in found}
     return tuple(by_key[cell.key] for cell in cells)
 

@@ -106,7 +106,7 @@ class SgdUpdates:
         if self._share is not None:
             if self._momentum is None:
                 self._momentum = torch.zeros_like(values)
-            self._momentum.mul_(self._share).add_(gradient)
+            torch.addcmul(gradient, self._momentum, self._share, out=self._momentum)
             nesterov = self._settings[0].nesterov
             gradient = gradient.addcmul_(self._momentum, self._share) if nesterov else self._momentum
         values.addcmul_(gradient, self._minus_lr, value=factor)
@@ -157,7 +157,8 @@ class AdamUpdates:
         self._second.mul_(common.beta2).addcmul_(gradient, gradient, value=1 - common.beta2)
         root = math.sqrt(1 - common.beta2**self._count)
         spread = torch.sqrt(self._second, out=gradient).div_(root).add_(common.eps)
-        values.addcdiv_(self._first * self._lr, spread, value=-factor / (1 - common.beta1**self._count))
+        change = torch.div(self._first, spread, out=spread)
+        values.addcmul_(change, self._lr, value=-factor / (1 - common.beta1**self._count))
 
     def keep(self, kept: Sequence[int], before: Spreads, after: Spreads) -> None:
         """See `Updates`."""

@@ -36,6 +36,15 @@ def test_the_fastest_size_and_the_smaller_one_on_a_tie(seconds: dict[int, float]
     assert chosen(100, most=8) == ("vectorised", 8)
 
 
+def test_chunks_are_shortened_to_a_minute_where_that_costs_little(seconds: dict[int, float]) -> None:
+    seconds.update({0: 90.0, 4: 12.0, 8: 7.2, 16: 6.5, 32: 6.0, 64: 5.8, 100: 5.9})
+    assert chosen(100) == ("vectorised", 8)  # 58 s, where 16 cells are fastest and take 104 s
+    seconds.update({8: 9.0, 16: 6.0})
+    assert chosen(100) == ("vectorised", 16)  # 8 cells would be half as slow again
+    seconds.update({0: 900.0, 4: 120.0, 8: 110.0, 16: 60.0, 32: 62.0, 64: 61.0, 100: 61.0})
+    assert chosen(100) == ("vectorised", 10)  # never longer than ten minutes
+
+
 def test_no_larger_sizes_are_tried_once_the_cache_is_full(seconds: dict[int, float]) -> None:
     seconds.update({0: 9.0, 4: 5.0, 8: 3.0, 16: 4.0})  # 32 would be a KeyError
     assert chosen(100) == ("vectorised", 8)

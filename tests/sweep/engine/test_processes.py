@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,8 @@ from sweep_twins import difference, spec_of
 TESTS = Path(__file__).parents[2]
 
 
-def looped_here(
-    spec: Spec, cells: Sequence[Cell], mode: str, progress: Callable[[int], None] | None
-) -> tuple[Row, ...]:
-    return execute(spec, cells, mode=mode, progress=progress)
+def interrupted(_spec: Spec, _cells: Sequence[Cell], **_options: object) -> tuple[Row, ...]:
+    raise KeyboardInterrupt
 
 
 def in_chunks(spec: Spec, size: int, workers: int) -> Plan:
@@ -46,7 +45,7 @@ def test_a_worker_that_dies_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("SWEEP_PARENT", str(os.getpid()))
     spec = spec_of("lethal", axes={"seed": range(40)}, fixed={"fatal": True}, steps=150)
     died: list[int] = []
-    rows = run_spread(spec, in_chunks(spec, 1, 3), looped_here, died.append)
+    rows = run_spread(spec, in_chunks(spec, 1, 3), execute, died.append)
     assert {row.key for row in rows} == {cell.key for cell in spec.cells()}
     assert [row.error for row in rows] == [None] * 40
     assert sum(died) == 40
@@ -58,18 +57,16 @@ def test_without_other_workers_none_is_started(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     spec = spec_of("mlp", axes={"seed": range(4)}, steps=2)
-    rows = run_spread(spec, in_chunks(spec, 2, 1), looped_here, None)
+    rows = run_spread(spec, in_chunks(spec, 2, 1), execute, None)
     assert len(rows) == 4
     assert len(execute(spec, spec.cells())) == 4
 
 
 def test_an_error_here_ends_the_workers_and_is_raised() -> None:
-    def broken(*_args: object) -> tuple[Row, ...]:
-        raise KeyboardInterrupt
-
     spec = spec_of("mlp", axes={"seed": range(4)}, steps=2)
     with pytest.raises(KeyboardInterrupt):
-        run_spread(spec, in_chunks(spec, 1, 2), broken, None)
+        run_spread(spec, in_chunks(spec, 1, 2), interrupted, None)
+    assert not [thread for thread in threading.enumerate() if thread.name == "sweep-worker"]
 
 
 @pytest.mark.slow

@@ -8,30 +8,30 @@ import pytest
 import torch
 
 from gainstage.sweep.data import loaded
-from gainstage.sweep.engine import layers, stack
+from gainstage.sweep.engine import batch_norm, layers, stack
 from gainstage.sweep.engine.proof import Refusal, provable
 from gainstage.sweep.engine.vectorised import Kind
 from sweep_twins import spec_of
 
 
 def wrong_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = layers.BatchNorm.__init__
+    right = batch_norm.BatchNorm.__init__
 
-    def changed(self: layers.BatchNorm, *args: object, **options: object) -> None:
+    def changed(self: batch_norm.BatchNorm, *args: object, **options: object) -> None:
         right(self, *args, **options)  # pyright: ignore
-        self._momentum = 0.11
+        self.momentum = 0.11
 
-    monkeypatch.setattr(layers.BatchNorm, "__init__", changed)
+    monkeypatch.setattr(batch_norm.BatchNorm, "__init__", changed)
 
 
 def wrong_eps(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = layers.BatchNorm.__init__
+    right = batch_norm.BatchNorm.__init__
 
-    def changed(self: layers.BatchNorm, *args: object, **options: object) -> None:
+    def changed(self: batch_norm.BatchNorm, *args: object, **options: object) -> None:
         right(self, *args, **options)  # pyright: ignore
         self._eps = 2e-3
 
-    monkeypatch.setattr(layers.BatchNorm, "__init__", changed)
+    monkeypatch.setattr(batch_norm.BatchNorm, "__init__", changed)
 
 
 def no_bias_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

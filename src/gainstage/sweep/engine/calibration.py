@@ -30,6 +30,11 @@ _SHARE = 0.05
 _WORTH = 1.1
 _GAIN = 0.95
 
+# Seconds of a chunk. A kill loses half a chunk of each worker on average: of a minute's, that is less than what a new
+# start costs. Short chunks are paid with every cell, and kills seldom come: for a minute's chunks cells may take a
+# quarter longer, for those of ten minutes any time.
+_BRIEF, _PRICE, _LONGEST = 60.0, 1.25, 600.0
+
 # Steps of a trial: at least and at most, and the seconds that are enough.
 _FEWEST, _MOST, _ENOUGH = 3, 20, 0.05
 
@@ -129,8 +134,18 @@ def _fastest(spec: Spec, kind: Kind, cells: Sequence[Cell], most: int, alone: fl
             break
     if not tried:
         return 1, math.inf
+    return _sized(tried)
+
+
+def _sized(tried: dict[int, float]) -> tuple[int, float]:
+    """The smallest size that is nearly as fast as the best, or a smaller one whose chunks do not last long."""
     best = min(tried.values())
-    return next((size, seconds) for size, seconds in tried.items() if seconds <= _WORTH * best)
+    size, each = next((size, each) for size, each in tried.items() if each <= _WORTH * best)
+    if size * each > _BRIEF:
+        near = [(size, each) for size, each in tried.items() if each <= _PRICE * best]
+        brief = [(size, each) for size, each in near if size * each <= _BRIEF]
+        size, each = brief[-1] if brief else near[0]
+    return max(1, min(size, int(_LONGEST / each))), each
 
 
 def _looped_seconds(spec: Spec, cell: Cell) -> float:

@@ -2,7 +2,8 @@
 
 Values have the shape (runs, features, batch). With the batch last a linear layer is one batched product whose result
 is contiguous, and a batch norm runs along rows. Each layer owns the gradient that it is handed and may overwrite it.
-Forward in training mode keeps what backward needs; `evaluated` keeps nothing.
+Forward in training mode keeps what backward needs; `evaluated` keeps nothing, and may overwrite what forward kept.
+Memory is kept from step to step: pages that are new cost more than what is computed in them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from gainstage.sweep.engine.rooms import Room, Spares
 from gainstage.sweep.engine.stack import Stack
 
 Values = torch.Tensor
@@ -41,131 +43,95 @@ class Bound:
         stack: Where they are.
         names: Of the layer's tensors, as its module calls them, to their names in the stack.
         repeated: Names of parameters that other layers use too, whose gradients are sums.
+
+    Attributes:
+        names: As given.
     """
 
     def __init__(self, stack: Stack, names: dict[str, str], repeated: frozenset[str]) -> None:
-        self.stack, self._names, self._repeated = stack, names, repeated
+        self.names, self._repeated = names, repeated
+        self.adopt(stack)
+
+    def adopt(self, stack: Stack) -> None:
+        """Goes on with another stack."""
+        tensors = {**stack.parameters, **stack.buffers}
+        self._tensors = {own: tensors[name] for own, name in self.names.items()}
+        # A view takes as long as a small computation: those that every step needs are made once.
+        self._columns = {own: tensor.unsqueeze(-1) for own, tensor in self._tensors.items()}
+        self._gradients = {
+            own: stack.gradients[name] for own, name in self.names.items() if name in stack.gradients
+        }  # fmt: skip
 
     def __contains__(self, own: str) -> bool:
-        return own in self._names
+        return own in self.names
 
     def __getitem__(self, own: str) -> torch.Tensor:
-        name = self._names[own]
-        return self.stack.parameters[name] if name in self.stack.parameters else self.stack.buffers[name]
+        return self._tensors[own]
+
+    def column(self, own: str) -> torch.Tensor:
+        """A tensor with one more dimension, to be the same for all of a batch."""
+        return self._columns[own]
 
     def trains(self, own: str) -> bool:
         """Whether a gradient of it is wanted."""
-        return own in self._names and self._names[own] in self.stack.gradients
+        return own in self._gradients
 
     def give(self, own: str, gradient: torch.Tensor) -> None:
         """Writes a gradient, or adds it."""
-        kept = self.stack.gradients[self._names[own]]
-        if self._names[own] in self._repeated:
-            kept += gradient.view_as(kept)
+        if self.names[own] in self._repeated:
+            self._gradients[own].add_(gradient)
         else:
-            kept.copy_(gradient.view_as(kept))
+            self._gradients[own].copy_(gradient)
 
     def give_product(self, own: str, left: torch.Tensor, right: torch.Tensor) -> None:
         """Writes or adds the batched product of two tensors, without a copy where it can."""
-        if self._names[own] in self._repeated:
-            self.stack.gradients[self._names[own]].baddbmm_(left, right)
+        if self.names[own] in self._repeated:
+            self._gradients[own].baddbmm_(left, right)
         else:
-            torch.bmm(left, right, out=self.stack.gradients[self._names[own]])
+            torch.bmm(left, right, out=self._gradients[own])
+
+    def give_sum(self, own: str, gradient: Values) -> None:
+        """Writes or adds the sum over the batch."""
+        if self.names[own] in self._repeated:
+            self._gradients[own].add_(gradient.sum(2))
+        else:
+            torch.sum(gradient, 2, out=self._gradients[own])
 
 
 class Linear:
-    """y = Wx + b; dW = dy·xᵀ, db = Σ dy, dx = Wᵀ·dy."""
+    """y = Wx + b; dW = dy·xᵀ, db = Σ dy, dx = Wᵀ·dy.
 
-    def __init__(self, bound: Bound) -> None:
-        self._bound, self._inputs, self._kept = bound, torch.empty(0), torch.empty(0)
+    Args:
+        bound: Its parameters.
+        spares: Where the gradient that it is handed goes, and that of its input comes from.
+    """
+
+    def __init__(self, bound: Bound, spares: Spares) -> None:
+        self._bound, self._spares, self._inputs, self._room = bound, spares, torch.empty(0), Room()
 
     def forward(self, inputs: Sequence[Values]) -> Values:
         """See `Layer`."""
         (self._inputs,) = inputs
-        weight = self._bound["weight"]
-        shape = (*weight.shape[:2], self._inputs.shape[2])
-        if self._kept.shape != shape:
-            self._kept = self._inputs.new_empty(shape)
-        torch.bmm(weight, self._inputs, out=self._kept)
-        return self._kept.add_(self._bound["bias"].unsqueeze(2)) if "bias" in self._bound else self._kept
+        return self.evaluated(inputs)
 
     def evaluated(self, inputs: Sequence[Values]) -> Values:
         """See `Layer`."""
-        weight = self._bound["weight"]
-        if "bias" not in self._bound:
-            return torch.bmm(weight, inputs[0])
-        return torch.baddbmm(self._bound["bias"].unsqueeze(2), weight, inputs[0])
+        weight, x = self._bound["weight"], inputs[0]
+        found = torch.bmm(weight, x, out=self._room.shaped((*weight.shape[:2], x.shape[2]), weight))
+        return found.add_(self._bound.column("bias")) if "bias" in self._bound else found
 
     def backward(self, gradient: Values, *, wanted: bool) -> Sequence[Values]:
         """See `Layer`."""
         if self._bound.trains("weight"):
             self._bound.give_product("weight", gradient, self._inputs.transpose(1, 2))
         if self._bound.trains("bias"):
-            self._bound.give("bias", gradient.sum(2))
-        return (torch.bmm(self._bound["weight"].transpose(1, 2), gradient),) if wanted else ()
-
-
-class BatchNorm:
-    """y = γ(x - μ)/√(v + ε) + β over the batch, and running averages of μ and v.
-
-    Args:
-        module: Whose options count; with running averages by a momentum.
-        bound: Its parameters and buffers.
-        reuse: Whether the input is needed by nobody else, so that it may be centred in place.
-    """
-
-    def __init__(self, module: nn.BatchNorm1d, bound: Bound, *, reuse: bool) -> None:
-        self._eps, self._momentum = module.eps, float(module.momentum or 0)
-        self._bound, self._reuse = bound, reuse
-        self._kept, self._centred, self._inverse = torch.empty(0), torch.empty(0), torch.empty(0)
-
-    def forward(self, inputs: Sequence[Values]) -> Values:
-        """See `Layer`."""
-        (x,) = inputs
-        size = x.shape[2]
-        if size < 2:
-            raise ValueError("Expected more than 1 value per channel when training")
-        mean = x.mean(2)
-        centred = x.sub_(mean.unsqueeze(2)) if self._reuse else (x - mean.unsqueeze(2)).contiguous()
-        variance = torch.linalg.vector_norm(centred, dim=2).square_().div_(size)
-        self._bound["running_mean"].lerp_(mean, self._momentum)
-        self._bound["running_var"].lerp_(variance * (size / (size - 1)), self._momentum)
-        self._bound["num_batches_tracked"].add_(1)
-        self._centred, self._inverse = centred, variance.add_(self._eps).rsqrt_()
-        return self._scaled()
-
-    def _scaled(self) -> Values:
-        affine = "weight" in self._bound
-        slope = self._inverse * self._bound["weight"] if affine else self._inverse
-        if self._kept.shape != self._centred.shape:
-            self._kept = torch.empty_like(self._centred)
-        found = torch.mul(self._centred, slope.unsqueeze(2), out=self._kept)
-        return found.add_(self._bound["bias"].unsqueeze(2)) if affine else found
-
-    def evaluated(self, inputs: Sequence[Values]) -> Values:
-        """See `Layer`."""
-        affine = "weight" in self._bound
-        slope = (self._bound["running_var"] + self._eps).rsqrt_()
-        slope = slope * self._bound["weight"] if affine else slope
-        shift = -self._bound["running_mean"] * slope
-        shift = shift + self._bound["bias"] if affine else shift
-        scaled = inputs[0].mul_(slope.unsqueeze(2)) if self._reuse else inputs[0] * slope.unsqueeze(2)
-        return scaled.add_(shift.unsqueeze(2))
-
-    def backward(self, gradient: Values, *, wanted: bool) -> Sequence[Values]:
-        """See `Layer`."""
-        rows = (1, -1, gradient.shape[2])
-        affine = "weight" in self._bound
-        inverse = self._inverse.view(-1)
-        # The input is centred already: its mean is zero.
-        dx, dw, db = torch.ops.aten.native_batch_norm_backward(
-            gradient.reshape(rows), self._centred.view(rows), self._bound["weight"].reshape(-1) if affine else None,
-            None, None, torch.zeros_like(inverse), inverse, True, self._eps, [wanted, affine, affine],
-        )  # fmt: skip
-        for name, found in (("weight", dw), ("bias", db)):
-            if self._bound.trains(name):
-                self._bound.give(name, found)
-        return (dx.view_as(gradient),) if wanted else ()
+            self._bound.give_sum("bias", gradient)
+        found: Sequence[Values] = ()
+        if wanted:
+            before = self._spares.take(self._inputs)
+            found = (torch.bmm(self._bound["weight"].transpose(1, 2), gradient, out=before),)
+        self._spares.put(gradient)
+        return found
 
 
 class LayerNorm:

@@ -1,59 +1,51 @@
-"""Chunks spread over processes of one thread each; this process is one of them and needs no start."""
+"""Chunks spread over this process, which needs no start, and workers of the local backend beside it."""
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import suppress
 
-from gainstage.sweep.cells import Cell, Row
+from gainstage.errors import SweepError
+from gainstage.sweep.backends import Job, Local, Work
+from gainstage.sweep.backends.base import Execute
+from gainstage.sweep.cells import Row
 from gainstage.sweep.plans import Chunk, Plan
 from gainstage.sweep.spec import Spec
 
 Progress = Callable[[int], None]
-Run = Callable[[Spec, Sequence[Cell], str, "Progress | None"], tuple[Row, ...]]
 
-# Workers are plain commands, not multiprocessing's: the user's script is not run again in them.
-_COMMAND = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from gainstage.sweep.engine.worker import main; main()"
-)
+_PATIENCE = 0.2  # seconds until workers are ended that are no longer wanted
 
 
-def run_spread(spec: Spec, plan: Plan, run: Run, progress: Progress | None) -> tuple[Row, ...]:
+def run_spread(spec: Spec, plan: Plan, execute: Execute, progress: Progress | None) -> tuple[Row, ...]:
     """The rows of all chunks of a plan.
 
     Args:
         spec: What they share.
         plan: Its ``workers`` less one are started.
-        run: Computes cells in this process.
-        progress: Called in this thread and in others, never in two at once.
+        execute: ``execute(spec, cells, mode=mode)``, here also with ``progress``; importable by its name.
+        progress: Called in this thread and in another, never in both at once.
 
     Returns:
         Rows in any order.
 
     Validity:
-        A chunk whose worker dies is computed here, where what killed it will be seen.
+        A chunk that fails in a worker is computed here, where what failed will be seen.
     """
     # The largest first, so that the last ones to finish are short.
     waiting = deque(sorted(plan.chunks, key=lambda chunk: -chunk.seconds))
     desk = _Desk(waiting, progress)
-    helpers = [_Helper(spec, desk) for _ in range(min(plan.workers, len(waiting)) - 1)]
-    try:
+    workers = min(plan.workers, len(waiting)) - 1
+    with _Helpers(desk, Local(Work(execute, spec), workers) if workers > 0 else None):
         while (chunk := desk.take(patient=True)) is not None:
-            desk.put(run(spec, chunk.cells, chunk.mode, desk.tell))
-    finally:
-        for helper in helpers:
-            helper.stop()
+            desk.put(execute(spec, chunk.cells, mode=chunk.mode, progress=desk.tell))
     return tuple(desk.rows)
 
 
 class _Desk:
-    """Chunks to be taken and rows to be put, by several threads."""
+    """Chunks to be taken and rows to be put, by two threads."""
 
     def __init__(self, waiting: deque[Chunk], progress: Progress | None) -> None:
         self._waiting, self._progress, self._out = waiting, progress, 0
@@ -91,46 +83,48 @@ class _Desk:
                 self._progress(count)
 
 
-class _Helper:
-    """A worker process, and the thread that hands it chunks."""
+class _Helpers:
+    """Worker processes, and the thread that hands them chunks while this one computes."""
 
-    def __init__(self, spec: Spec, desk: _Desk) -> None:
-        self._spec, self._desk = spec, desk
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+    def __init__(self, desk: _Desk, backend: Local | None) -> None:
+        self._desk, self._backend = desk, backend
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+
+    def __enter__(self) -> None:
+        if self._backend:
+            self._thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        if self._backend:
+            self._over.set()
+            self._thread.join()
+            self._backend.close()
 
     def _serve(self) -> None:
-        chunk: Chunk | None = None
+        busy: dict[int, Chunk] = {}
         try:
-            self._send(sys.path)
-            self._receive()
-            while (chunk := self._desk.take()) is not None:
-                self._send((self._spec, chunk.cells, chunk.mode))
-                rows = self._receive()
-                chunk = None
-                self._desk.tell(len(rows))
-                self._desk.put(rows)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            if chunk is not None:
+            with suppress(SweepError):  # workers that do not start: all is computed here
+                self._hand_out(busy)
+        finally:
+            for chunk in busy.values():
                 self._desk.give_back(chunk)
 
-    def _send(self, content: object) -> None:
-        assert self._process.stdin
-        pickle.dump(content, self._process.stdin)
-        self._process.stdin.flush()
-
-    def _receive(self) -> Any:
-        assert self._process.stdout
-        return pickle.load(self._process.stdout)
-
-    def stop(self) -> None:
-        """Ends process and thread."""
-        self._process.kill()
-        self._process.wait()
-        self._thread.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+    def _hand_out(self, busy: dict[int, Chunk]) -> None:
+        assert self._backend
+        slots, number = self._backend.slots, 0
+        while not self._over.is_set():
+            while len(busy) < slots and (chunk := self._desk.take()) is not None:
+                number += 1
+                busy[number] = chunk
+                self._backend.submit(Job(number, chunk.cells, chunk.mode))
+            if not busy:
+                return
+            for outcome in self._backend.wait(_PATIENCE):
+                chunk = busy.pop(outcome.id)
+                if outcome.rows is None:
+                    slots -= 1  # what killed one worker may kill the next
+                    self._desk.give_back(chunk)
+                else:
+                    self._desk.tell(len(outcome.rows))
+                    self._desk.put(outcome.rows)

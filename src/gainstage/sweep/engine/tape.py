@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from gainstage.sweep.engine import layers
+from gainstage.sweep.engine.batch_norm import BatchNorm, averages
 from gainstage.sweep.engine.layers import Bound, Layer, Values
+from gainstage.sweep.engine.rooms import Spares
 from gainstage.sweep.engine.stack import Stack
-from gainstage.sweep.losses import LossFunction, losses
+from gainstage.sweep.losses import LossFunction, cross_entropies, losses
 
 _ELEMENTWISE_MODULES = (
     nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softsign,
@@ -65,9 +67,11 @@ class Tape:
     ) -> None:
         self.stack, self._function, self._generators = stack, function, generators
         self._bounds: list[Bound] = []
-        reader = _Reader(model, stack, generators, self._bounds)
+        self._spares = Spares()
+        reader = _Reader(model, stack, generators, self._bounds, self._spares)
         self._steps, self._last, self._flattens = reader.read()
         self._repeated = reader.repeated
+        self._averages = averages([step.layer for step in self._steps if isinstance(step.layer, BatchNorm)], stack)
 
     @torch.no_grad()
     def gradients(self, inputs: torch.Tensor, targets: torch.Tensor, *, shared: bool) -> torch.Tensor:
@@ -83,6 +87,8 @@ class Tape:
         values = [self._laid(inputs, shared=shared)]
         for step in self._steps:
             values.append(step.layer.forward([values[source] for source in step.sources]))
+        for together in self._averages:
+            together.move(values[0].shape[2])
         for name in self._repeated:
             self.stack.gradients[name].zero_()
         found, gradient = self._lost(values[self._last], targets, shared=shared)
@@ -102,7 +108,10 @@ class Tape:
         self.stack = stack
         self._generators[:] = [self._generators[index] for index in kept]
         for bound in self._bounds:
-            bound.stack = stack
+            bound.adopt(stack)
+        for together in self._averages:
+            together.adopt(stack)
+        self._spares.clear()
 
     def _laid(self, inputs: torch.Tensor, *, shared: bool) -> Values:
         skipped = 1 if shared else 2
@@ -114,11 +123,13 @@ class Tape:
 
     def _lost(self, outputs: Values, targets: torch.Tensor, *, shared: bool) -> tuple[torch.Tensor, Values]:
         """Losses of shape (runs,) and their gradient to the outputs."""
+        if self._function is F.cross_entropy and targets.dtype == torch.int64 and outputs.device.type == "cpu":
+            return cross_entropies(outputs, targets.expand(len(outputs), -1))
         with torch.enable_grad():
-            ready = outputs.transpose(1, 2).detach().requires_grad_()
-            found = losses(self._function, ready, targets, shared=shared)
+            ready = outputs.detach().requires_grad_()
+            found = losses(self._function, ready.transpose(1, 2), targets, shared=shared)
             (gradient,) = torch.autograd.grad(found.sum(), ready)
-        return found.detach(), gradient.transpose(1, 2)
+        return found.detach(), gradient
 
     def _backward(self, gradient: Values) -> None:
         pending: dict[int, Values] = {self._last: gradient}
@@ -135,8 +146,16 @@ class Tape:
 class _Reader:
     """Follows a model and makes its layers."""
 
-    def __init__(self, model: nn.Module, stack: Stack, generators: list[torch.Generator], bounds: list[Bound]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        stack: Stack,
+        generators: list[torch.Generator],
+        bounds: list[Bound],
+        spares: Spares,
+    ) -> None:
         self._model, self._stack, self._generators, self._bounds = model, stack, generators, bounds
+        self._spares = spares
         self._modules = dict(model.named_modules())
         self._names = {id(value): name for name, value in (*model.named_parameters(), *model.named_buffers())}
         self._graph = _followed(model)
@@ -193,7 +212,7 @@ class _Reader:
         if source is None or len(source.users) > 1 or places[source] == 0:
             return False
         return isinstance(
-            self._steps[places[source] - 1].layer, layers.Linear | layers.BatchNorm | layers.Sum
+            self._steps[places[source] - 1].layer, layers.Linear | BatchNorm | layers.Sum
         ) and not self._passes(source)
 
     def _layer(self, node: fx.Node, *, reuse: bool) -> Layer:
@@ -211,11 +230,11 @@ class _Reader:
         if getattr(module, "inplace", False) and len(node.all_input_nodes[0].users) > 1:
             raise NotDense(f"{node.target}, which overwrites a value that is used again")
         if kind is nn.Linear:
-            return layers.Linear(self._bound(module))
+            return layers.Linear(self._bound(module), self._spares)
         if isinstance(module, nn.BatchNorm1d) and kind is nn.BatchNorm1d:
             if not module.track_running_stats or module.momentum is None:
                 raise NotDense(f"{node.target}, a batch norm without a moving average")
-            return layers.BatchNorm(module, self._bound(module), reuse=reuse)
+            return BatchNorm(module, self._bound(module), reuse=reuse)
         if isinstance(module, nn.LayerNorm) and kind is nn.LayerNorm and len(module.normalized_shape) == 1:
             return layers.LayerNorm(module, self._bound(module))
         if isinstance(module, nn.Dropout) and kind is nn.Dropout:

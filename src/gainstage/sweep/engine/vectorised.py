@@ -164,7 +164,7 @@ class Chunk:
         if not self._unseen or (len(self._unseen) < self._patience and not at_last):
             return
         unseen, self._unseen = self._unseen, []
-        sound = torch.stack([sound for _, sound in unseen])
+        sound = torch.stack([sound for _, sound in unseen]) if len(unseen) > 1 else unseen[0][1].unsqueeze(0)
         if bool(sound.all()):
             return
         ended = sound.logical_not().long().argmax(0).tolist()
