@@ -87,8 +87,13 @@ def _optimizer(subject: Subject) -> torch.optim.Optimizer:
 
 
 def rate_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
-    """Each group's learning rate as a part of the largest; ones where all are zero, as before a warm-up."""
+    """Each group's learning rate as a part of the largest.
+
+    Where all are zero, as before a warm-up, the rates that a scheduler warms up to are taken, or equal ones.
+    """
     rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if not any(rates):
+        rates = [float(group.get("initial_lr", 0)) for group in optimizer.param_groups]
     largest = max(rates)
     return tuple(rate / largest if largest > 0 else 1.0 for rate in rates)
 

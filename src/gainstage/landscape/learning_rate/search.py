@@ -42,6 +42,7 @@ class Search:
         highest: The loss before any step, of the batch where it is highest.
         reference: The loss of a network that knows nothing, or of the start if that is lower.
         seed: Of the batches' order and of dropout.
+        largest: Rate, that the parameters' type can hold.
 
     Attributes:
         runs: In the order in which they were made.
@@ -53,14 +54,15 @@ class Search:
     highest: float
     reference: float
     seed: int = 0
+    largest: float = math.inf
     runs: list[ShortRun] = field(default_factory=list[ShortRun])
     ramp: tuple[tuple[float, ...], Curve] = ((), ())
     steps: int = 0
 
     def ramped(self, first: float) -> float:
         """The rate at which a ramp from ``first`` lost its way; the last one if it did not."""
-        rates = tuple(first * _GROWTH**step for step in range(_RAMP))
-        losses = self._losses(lambda step: rates[step], _RAMP)
+        rates = tuple(rate for rate in (first * _GROWTH**step for step in range(_RAMP)) if rate <= self.largest)
+        losses = self._losses(lambda step: rates[step], len(rates))
         self.ramp = rates[: len(losses)], losses
         level = self.highest + _LOST * abs(self.highest)
         # The loss of a step shows what the rate of the step before it did.
@@ -75,7 +77,9 @@ class Search:
             budget: Steps that may be spent; a run is begun only if there are enough for all of it.
         """
         held, lost, rate, until = 0.0, math.inf, guess, self.steps + budget
-        while self.steps + STEPS <= until and not (held and lost < math.inf and math.log10(lost / held) < _NARROW):
+        while self.steps + STEPS <= until and rate <= self.largest:
+            if held and lost < math.inf and math.log10(lost / held) < _NARROW:
+                break
             self._run(rate)
             lost = min((run.lr for run in self.runs if not run.held), default=math.inf)
             held = max((run.lr for run in self.runs if run.held and run.lr < lost), default=0.0)
