@@ -179,9 +179,9 @@ def _zero_loss(objective: Objective, start: float) -> float:
         outputs, loss_of = objective.outputs(objective.batches[0])
         if not isinstance(outputs, torch.Tensor):
             return start
-        with torch.no_grad():
+        with torch.no_grad(), objective.explained():
             value = float(loss_of(torch.zeros_like(outputs)))
-    except SubjectError:  # a loss that the model or the subject computes by itself
+    except SubjectError:  # a loss that the model or the subject computes by itself, or that zero is not allowed in
         return start
     return value if math.isfinite(value) else start
 
