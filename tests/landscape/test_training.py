@@ -122,6 +122,31 @@ def test_what_cannot_be_trained_is_said_in_a_line() -> None:
         trained(given.replace(batches=(torch.zeros(2, 7).double(), torch.zeros(2, 1))), 1, 0, lambda _: None)
 
 
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_failure_after_the_first_step_ends_a_run_if_someone_is_told(after: int) -> None:
+    class Fails(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls = getattr(self, "calls", 0) + 1
+            if self.calls > after:
+                raise ArithmeticError("made to fail")
+            return super().forward(x)
+
+    given, told, steps = Subject(Fails(3, 1), (torch.randn(4, 3), torch.zeros(4, 1))), list[SubjectError](), list[int]()
+    with pytest.raises(SubjectError, match=rf"ArithmeticError: made to fail \(step {after}\)"):
+        trained(copied(given), 6, 0, lambda _: None)
+    if after == 0:
+        with pytest.raises(SubjectError, match="made to fail"):
+            trained(copied(given), 6, 0, lambda _: None, failed=told.append)
+        assert not told
+        return
+    found = trained(copied(given), 6, 0, steps.append, failed=told.append)
+    assert len(found) == after + 1
+    assert found[-1] == math.inf
+    assert all(map(math.isfinite, found[:-1]))
+    assert "made to fail" in str(told[0])
+    assert sum(steps) == 6
+
+
 def test_gradients_are_put_back_also_on_failure() -> None:
     given = subject()
     given.model.weight.grad = kept = torch.ones(1, 3).double()

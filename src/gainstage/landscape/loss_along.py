@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from gainstage.errors import InputError, UnknownNameError
+from gainstage.errors import InputError, SubjectError, UnknownNameError
 from gainstage.landscape.objective import Norms, Objective
 from gainstage.landscape.preconditioner import adam_preconditioner
 from gainstage.landscape.training import rate_ratios, set_rate_
@@ -34,8 +34,8 @@ class StepProfile:
         direction: ``gradient``, ``adam`` for the gradient over √v̂ + ε, or ``optimizer`` for the subject's own update.
         steps: η, ascending.
         losses: At the start, one for each batch.
-        relative: For each batch, one for each step; inf where a loss was not finite. The direction is the batch's own.
-            From a start of zero, one more than the loss.
+        relative: For each batch, one for each step; inf where a loss was not finite or could not be computed. The
+            direction is the batch's own. From a start of zero, one more than the loss.
         rises_at: The smallest η from which on the mean relative loss is above 1; inf if it is not up to the last.
         diverges_at: Likewise for the divergence threshold.
         best_step: Where the mean relative loss is lowest.
@@ -187,8 +187,11 @@ def largest_step(objective: Objective) -> float:
 
 
 def _relative(objective: Objective, batch: Any, way: torch.Tensor, step: float, start: float) -> float:
-    with objective.moved(way, -step):
-        loss = objective.loss(batch)
+    try:
+        with objective.moved(way, -step):
+            loss = objective.loss(batch)
+    except SubjectError:  # such as a distribution that refuses its parameters; at the start it did not
+        return math.inf
     if not math.isfinite(loss):
         return math.inf
     # As a quotient where it is one: a difference of losses far apart would be rounded.

@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gainstage.errors import SubjectError
 from gainstage.landscape.learning_rate.records import ShortRun
 from gainstage.landscape.training import Curve, trained
 from gainstage.trace.copies import copied
@@ -62,7 +63,7 @@ class Search:
     def ramped(self, first: float) -> float:
         """The rate at which a ramp from ``first`` lost its way; the last one if it did not."""
         rates = tuple(rate for rate in (first * _GROWTH**step for step in range(_RAMP)) if rate <= self.largest)
-        losses = self._losses(lambda step: rates[step], len(rates))
+        losses = self._losses(lambda step: rates[step], len(rates), [])
         self.ramp = rates[: len(losses)], losses
         level = self.highest + _LOST * abs(self.highest)
         # The loss of a step shows what the rate of the step before it did.
@@ -75,19 +76,25 @@ class Search:
         Args:
             guess: The first rate.
             budget: Steps that may be spent; a run is begun only if there are enough for all of it.
+
+        Raises:
+            SubjectError: if every run ended in an exception.
         """
         held, lost, rate, until = 0.0, math.inf, guess, self.steps + budget
+        failures: list[SubjectError] = []
         while self.steps + STEPS <= until and rate <= self.largest:
             if held and lost < math.inf and math.log10(lost / held) < _NARROW:
                 break
-            self._run(rate)
+            self._run(rate, failures)
             lost = min((run.lr for run in self.runs if not run.held), default=math.inf)
             held = max((run.lr for run in self.runs if run.held and run.lr < lost), default=0.0)
             rate = math.sqrt(held * lost) if held and lost < math.inf else rate * 10 ** (_REACH if held else -_REACH)
+        if failures and len(failures) == len(self.runs):
+            raise failures[-1]
         return held, lost
 
-    def _run(self, lr: float) -> None:
-        losses = self._losses(lambda _step: lr, STEPS)
+    def _run(self, lr: float, failures: list[SubjectError]) -> None:
+        losses = self._losses(lambda _step: lr, STEPS, failures)
         whole = len(losses) == STEPS and math.isfinite(losses[-1])
         last = statistics.median(losses[-LAST:]) if whole else math.inf
         self.runs.append(ShortRun(lr, tuple(losses), last, self._held(losses, last)))
@@ -101,8 +108,11 @@ class Search:
         level = self.highest + _DETOUR * abs(self.highest)
         return max(losses) <= level and last < statistics.median(losses[:LAST]) - _DETOUR * abs(self.highest)
 
-    def _losses(self, rate: Callable[[int], float], steps: int) -> Curve:
+    def _losses(self, rate: Callable[[int], float], steps: int, failures: list[SubjectError]) -> Curve:
         above = self.highest + _BROKEN * (abs(self.highest) or 1.0)
-        losses = trained(copied(self.subject), steps, self.seed, lambda _: None, above=above, rate=rate)
+        # Where a rate is too large a model or loss may raise: the run broke down, but only if others do not.
+        losses = trained(
+            copied(self.subject), steps, self.seed, lambda _: None, above=above, rate=rate, failed=failures.append
+        )
         self.steps += len(losses)
         return losses

@@ -45,6 +45,7 @@ def updates(subject: Subject, optimizer: str | None) -> Updates:
     """The subject with the optimizer that is asked for: its own, one by name, or Adam if it has none.
 
     Raises:
+        InputError: if the optimizer is asked for by something else than a name.
         UnknownNameError: if there is no optimizer of that name.
         SubjectError: if the subject has no trainable parameters, or its optimizer does not step on any of them
             downhill at a learning rate.
