@@ -88,7 +88,6 @@ def test_a_scaled_loss_has_a_scaled_rate() -> None:
     assert [run.held for run in scaled.runs] == [run.held for run in found.runs]
 
 
-@pytest.mark.xfail(strict=True, reason="a ramp takes one batch with a high loss for the edge of training")
 def test_batches_of_different_losses_hide_no_edge() -> None:
     found: list[float] = []
     for seed in range(6):

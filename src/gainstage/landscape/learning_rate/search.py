@@ -66,8 +66,10 @@ class Search:
         losses = self._losses(lambda step: rates[step], len(rates), [])
         self.ramp = rates[: len(losses)], losses
         level = self.highest + _LOST * abs(self.highest)
+        # Before the lowest loss no way was lost: there a batch was only harder than others.
+        lowest = losses.index(min(losses))
         # The loss of a step shows what the rate of the step before it did.
-        lost = next((step for step in range(1, len(losses)) if not losses[step] <= level), len(losses))
+        lost = next((step for step in range(lowest + 1, len(losses)) if not losses[step] <= level), len(losses))
         return rates[max(0, lost - 1)]
 
     def edge(self, guess: float, budget: int) -> tuple[float, float]:
