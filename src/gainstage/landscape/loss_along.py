@@ -135,10 +135,11 @@ def profile_of(
     direction: Direction = "gradient",
     steps: tuple[float, ...] | None = None,
     threshold: float = DIVERGED,
+    starts: Sequence[tuple[float, torch.Tensor]] | None = None,
 ) -> StepProfile:
-    """`step_profile` on all batches of an objective."""
+    """`step_profile` on all batches of an objective; ``starts`` are their losses and gradients, if they are known."""
     before = objective.cost.equivalents
-    starts = [objective.gradient(batch) for batch in objective.batches]
+    starts = starts or [objective.gradient(batch) for batch in objective.batches]
     ways = [direction_of(objective, gradient, direction) for _, gradient in starts]
     slopes = [slope_along(gradient, way) for (_, gradient), way in zip(starts, ways, strict=True)]
     losses, slope = tuple(loss for loss, _ in starts), sum(slopes) / len(slopes)

@@ -139,10 +139,11 @@ def _trainable(subject: Subject) -> Subject:
 def _measured(subject: Subject, seed: int, before: int) -> Measured:
     objective = Objective(subject, batches=_NOISE_BATCHES, seed=seed)
     objective.cost.forwards += before
-    total, squares, losses = torch.zeros(()), 0.0, list[float]()
-    for batch in objective.batches:
-        loss, gradient = objective.gradient(batch)
-        total = total + gradient
+    first = objective.gradient(objective.batches[0])
+    total, squares, losses = torch.zeros_like(first[1]), 0.0, list[float]()
+    for place, batch in enumerate(objective.batches):
+        loss, gradient = first if place == 0 else objective.gradient(batch)
+        total += gradient
         squares += float(gradient.double().square().sum())
         losses.append(loss)
     count, start = len(losses), sum(losses) / len(losses)
@@ -151,7 +152,7 @@ def _measured(subject: Subject, seed: int, before: int) -> Measured:
     spread = max(0.0, squares - count * length**2) / max(1, count - 1)
     objective.batches = objective.batches[:1]
     reference = min(start, _zero_loss(objective, start))
-    profile = _profile(objective, start)
+    profile = _profile(objective, first, start)
     limit = _limit(objective, seed)
     return Measured(
         start, max(losses), reference, spread / length**2 if count > 1 else 0.0, profile, limit,
@@ -186,23 +187,24 @@ def _zero_loss(objective: Objective, start: float) -> float:
     return value if math.isfinite(value) else start
 
 
-def _profile(objective: Objective, start: float) -> StepProfile:
+def _profile(objective: Objective, first: tuple[float, torch.Tensor], start: float) -> StepProfile:
     """Along the optimizer's first update, from the rate that promises a small share of the loss."""
-    _, gradient = objective.gradient(objective.batches[0])
+    _, gradient = first
     way = direction_of(objective, gradient, "optimizer")
     _require_finite_update(objective, way)
     slope = slope_along(gradient, way)
     # A state from other steps may point upwards; the plain gradient tells a scale all the same.
     slope = slope if slope > 0 and math.isfinite(slope) else slope_along(gradient, gradient)
     largest = largest_step(objective)
-    first = _PROMISE * (abs(start) or 1.0) / slope if slope else math.inf
-    if first > largest:
+    promising = _PROMISE * (abs(start) or 1.0) / slope if slope else math.inf
+    if promising > largest:
         raise SubjectError(
             f"suggest_lr: the gradient must be large enough for a rate up to {largest:.2g}, which the parameters' type "
             f"can hold, got one of length {float(gradient.double().norm()):.2g}. Scale the loss up."
         )
-    steps = (first * _SPACING**place for place in range(_POINTS))
-    return profile_of(objective, direction="optimizer", steps=tuple(step for step in steps if step <= largest))
+    steps = tuple(promising * _SPACING**place for place in range(_POINTS))
+    within = tuple(step for step in steps if step <= largest)
+    return profile_of(objective, direction="optimizer", steps=within, starts=[first])
 
 
 def _require_finite_update(objective: Objective, way: torch.Tensor) -> None:
