@@ -1,6 +1,6 @@
 """What the rules on the learning rate say of rates whose runs are known: recall, and false alarms on fine ones.
 
-    python benchmarks/step_rules.py FOLDER [--set development|test] [--every 2]
+    python benchmarks/step_rules.py FOLDER [--set development|test] [--every 2] [--longest 200]
 
 For each setting of `lr_settings.py` and every second rate of the exhaustive sweep (`lr_sweeps.py`, whose stores FOLDER
 holds) the weights of the first seed are checked at that rate: the first step alone, and with trials of 50, 100 and 200
@@ -63,7 +63,7 @@ def label(found: Found, rate: float) -> str:
     return "too low" if rate < found.best / 30 and progress < 0.3 else ""
 
 
-def judged(setting: Setting, folder: Path, every: int) -> Iterator[Judged]:
+def judged(setting: Setting, folder: Path, every: int, longest: int) -> Iterator[Judged]:
     found = swept(setting, folder)
     given = task(setting, 0)
     subject = Subject(given.model, given.batches, optimizer=given.updates)
@@ -74,14 +74,16 @@ def judged(setting: Setting, folder: Path, every: int) -> Iterator[Judged]:
             for group in given.updates.param_groups:
                 group["lr"] = rate
             trace = replace(base, optimizer=OptimizerRecord("", (rate,)), step=first_step(subject))
-            trace = replace(trace, trial=short_trial(subject, max(TRIALS)))
-            yield Judged(setting.name, rate, what, trace, {steps: warned(trace, steps) for steps in TRIALS})
+            if longest:
+                trace = replace(trace, trial=short_trial(subject, longest))
+            lengths = [steps for steps in TRIALS if steps <= longest]
+            yield Judged(setting.name, rate, what, trace, {steps: warned(trace, steps) for steps in lengths})
 
 
 def warned(trace: Trace, steps: int) -> tuple[str, ...]:
     """Codes of the warnings and errors with a trial of so many steps: its losses are the first of a longer one."""
-    assert trace.trial is not None
-    trace = replace(trace, trial=TrialRecord(steps, trace.trial.losses[:steps]) if steps else None)
+    losses = trace.trial.losses[:steps] if trace.trial else ()
+    trace = replace(trace, trial=TrialRecord(steps, losses) if steps else None)
     results = [result for rule in RULES if rule.code in CODES for result in rule.check(trace)]
     return tuple(result.code for result in results if isinstance(result, Finding) and result.severity != "info")
 
@@ -92,7 +94,7 @@ def report(entries: list[Judged]) -> None:
     print(f"{'rates':18s}" + "".join(f"{counts[name]:16d}" for name in LABELS))
     for steps in TRIALS:
         for code in CODES:
-            hits = Counter(entry.label for entry in entries if code in entry.warned[steps])
+            hits = Counter(entry.label for entry in entries if code in entry.warned.get(steps, ()))
             if hits:
                 row = "".join(f"{hits[name]:8d} ({hits[name] / max(1, counts[name]):4.0%})" for name in LABELS)
                 print(f"{code} {f'trial {steps}' if steps else 'step alone':11s}{row}")
@@ -102,7 +104,8 @@ def report(entries: list[Judged]) -> None:
             print("false alarm:", entry.setting, entry.rate, false, _levels(entry.trace))
     print("\nof the fine rates, the most extreme:")
     for name, values in figures([entry.trace for entry in entries if entry.label == "fine"]).items():
-        print(f"  {name:34s} {min(values):10.3g} to {max(values):10.3g}")
+        if values:
+            print(f"  {name:34s} {min(values):10.3g} to {max(values):10.3g}")
 
 
 def _levels(trace: Trace) -> str:
@@ -120,7 +123,7 @@ def figures(traces: list[Trace]) -> dict[str, list[float]]:
             (s.loss_after or 0.0) / max(s.loss or 0.0, s.zero_loss or 0.0, 1e-12) for s in steps
         ],
         "promise, with momentum": [(s.promise or 0.0) * s.accumulation for s in steps],
-        "update ratio, with momentum": [(s.update_ratio or 0.0) * s.accumulation for s in steps],
+        "largest ratio, with momentum": [s.most.ratio * s.accumulation for s in steps if s.most],
         "loss, relative to zero outputs": [(s.loss or 0.0) / (s.zero_loss or 1.0) for s in steps],
         "loss after 200 steps, relative": [
             median(t.trial.losses[-40:]) / median(t.trial.losses[:5]) for t in traces if t.trial is not None
@@ -133,12 +136,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--set", choices=("development", "test"), default="test")
     parser.add_argument("--every", type=int, default=2, help="of the sweep's rates")
+    parser.add_argument("--longest", type=int, choices=TRIALS, default=max(TRIALS), help="steps of the longest trial")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     entries: list[Judged] = []
     for setting in chosen(options.set):
-        entries += judged(setting, options.folder, options.every)
+        entries += judged(setting, options.folder, options.every, options.longest)
         print(setting.name, file=sys.stderr, flush=True)
     report(entries)
 

@@ -145,11 +145,11 @@ def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, 
 def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Steps at this learning rate are too small to move the loss.
 
-    What: of a network that knows nothing yet, a step promises less than a thousandth of the loss, and moves the
-        weights by less than a thousandth of their size, both times what momentum makes of a step in the long run.
+    What: of a network that knows nothing yet, a step promises less than a thousandth of the loss, and moves no weight
+        by a thousandth of its size, both times what momentum makes of a step in the long run.
     Why it hurts: thousands of steps pass before anything is learned, and the run looks like one that cannot learn.
-    How measured: the optimizer's first update u on a batch: -u·∇L / L, and the median over matrices and kernels of
-        rms(u) / rms(w). It is not judged where the loss is below 0.9 of that of outputs that are all zero, where the
+    How measured: the optimizer's first update u on a batch: -u·∇L / L, and the largest rms(u) / rms(w) of a
+        matrix or kernel. It is not judged where the loss is below 0.9 of that of outputs that are all zero, where the
         optimizer has stepped before, or where a schedule sets the learning rate.
     When it is a false alarm: a warm-up that is written by hand; a run that is meant to take very many steps.
     Fix: a higher learning rate.
@@ -160,15 +160,15 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if step is None or reason:
         yield NotAssessed("OPT002", reason)
         return
-    if step.promise is None or step.update_ratio is None:
+    if step.promise is None or step.most is None:
         return
-    promise, ratio = step.promise * step.accumulation, step.update_ratio * step.accumulation
+    promise, ratio = step.promise * step.accumulation, step.most.ratio * step.accumulation
     if not 0 <= promise < PROMISE.value or ratio >= RATIO.value or _moved(trace):
         return
     yield Finding(
         "OPT002", "lr-too-low", "warning", "learning-rate", "",
-        message=f"A step at learning rate {rates_of(trace)} promises {promise:.1e} of the loss and moves the weights "
-        f"by {ratio:.1e} of their size (medians{', momentum included' if step.accumulation != 1 else ''}).",
+        message=f"A step at learning rate {rates_of(trace)} promises {promise:.1e} of the loss and moves no "
+        f"weight by more than {ratio:.1e} of its size{', momentum included' if step.accumulation != 1 else ''}.",
         why="Thousands of steps pass before anything is learned.",
         advice=f"Raise the learning rate, by a factor of 10 at a time: {_ADVICE}",
         value=promise, threshold=PROMISE.value,
