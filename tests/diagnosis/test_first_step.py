@@ -59,6 +59,19 @@ def test_adam_moves_every_weight_by_its_rate_and_ratios_are_named() -> None:
     assert found.zero_loss == pytest.approx(math.log(3))
 
 
+def test_a_read_out_of_zeros_moves_without_measure() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    nn.init.zeros_(model[2].weight)
+    batch = torch.randn(16, 4), torch.randint(3, (16,))
+    report = gs.check(model, batch, optimizer=torch.optim.SGD(model.parameters(), lr=1e-7))
+
+    assert report.trace.step is not None
+    assert report.trace.step.most is not None
+    assert (report.trace.step.most.parameter, report.trace.step.most.ratio) == ("2.weight", math.inf)
+    assert gs.Trace.from_json(report.trace.to_json()) == report.trace
+    assert "OPT002" not in [finding.code for finding in report.findings]
+
+
 def test_knows_of_steps_and_schedules() -> None:
     model, batch = line()
     optimizer = torch.optim.Adam(model.parameters())

@@ -90,7 +90,7 @@ def _ratios(objective: Objective, update: torch.Tensor) -> list[RatioRecord]:
     # Vectors are left out: biases start at zero, and scales of norms at one, whatever the level is.
     names = [name for name, weight in weights.items() if weight.dim() >= 2] or list(weights)
     pairs = ((name, _rms(moves[name]), _rms(weights[name])) for name in names)
-    return [RatioRecord(name, move / weight) for name, move, weight in pairs if weight > 0 and 0 < move < math.inf]
+    return [RatioRecord(name, move / weight if weight else math.inf) for name, move, weight in pairs if move > 0]
 
 
 def _rms(tensor: torch.Tensor) -> float:

@@ -14,8 +14,9 @@ WILD = Threshold("wild_step", 100.0, "× the loss of outputs that are all zero, 
 WILD_ERROR = Threshold("wild_step_error", 1000 / math.log(10), "× the same", "Bjorck et al. 2018: a loss of 1000")
 LOST_STEPS = Threshold("lost_steps", 100, "steps of a trial that tell", _MEASURED)
 FALLING = Threshold("falling", 0.9, "× the median of the trial's third fifth", _MEASURED)
-PROMISE = Threshold("promise", 1e-3, "share of the loss that a step promises, momentum included", _MEASURED)
-RATIO = Threshold("update_ratio", 1e-3, "rms of update over rms of weight, momentum included", _MEASURED)
+# Ten times below what short runs ask for: a run of many thousand steps takes smaller ones, and rightly.
+PROMISE = Threshold("promise", 1e-4, "share of the loss that a step promises, momentum included", _MEASURED)
+RATIO = Threshold("update_ratio", 3e-4, "rms of update over rms of weight, momentum included", _MEASURED)
 FRESH = Threshold("fresh", 0.9, "× the loss of outputs that are all zero: below it something is known", _MEASURED)
 MOVED = Threshold("moved", 0.9, "× the trial's first losses: below it the loss moves", _MEASURED)
 
@@ -110,7 +111,7 @@ def _lost(trace: Trace, zero_loss: float) -> str:
 
 def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, what: str) -> Finding:
     step, most = trace.step, trace.step.most if trace.step else None
-    moves = f" It moves {most.parameter} by {most.ratio:.2g} of its size." if most else ""
+    moves = f" It moves {most.parameter} by {most.ratio:.2g} of its size." if most and math.isfinite(most.ratio) else ""
     return Finding(
         "OPT001", "lr-too-high", severity, "learning-rate", "",
         message=f"One step at learning rate {rates_of(trace)} {what}.{moves}",
@@ -145,9 +146,9 @@ def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, 
 def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Steps at this learning rate are too small to move the loss.
 
-    What: of a network that knows nothing yet, a step promises less than a thousandth of the loss, and moves no weight
-        by a thousandth of its size, both times what momentum makes of a step in the long run.
-    Why it hurts: thousands of steps pass before anything is learned, and the run looks like one that cannot learn.
+    What: of a network that knows nothing yet, a step promises less than a ten-thousandth of the loss, and moves no
+        weight by 3/10,000 of its size, both times what momentum makes of a step in the long run.
+    Why it hurts: ten thousand steps pass before anything is learned, and the run looks like one that cannot learn.
     How measured: the optimizer's first update u on a batch: -u·∇L / L, and the largest rms(u) / rms(w) of a
         matrix or kernel. It is not judged where the loss is below 0.9 of that of outputs that are all zero, where the
         optimizer has stepped before, or where a schedule sets the learning rate.
@@ -169,7 +170,7 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
         "OPT002", "lr-too-low", "warning", "learning-rate", "",
         message=f"A step at learning rate {rates_of(trace)} promises {promise:.1e} of the loss and moves no "
         f"weight by more than {ratio:.1e} of its size{', momentum included' if step.accumulation != 1 else ''}.",
-        why="Thousands of steps pass before anything is learned.",
+        why="Ten thousand steps pass before anything is learned.",
         advice=f"Raise the learning rate, by a factor of 10 at a time: {_ADVICE}",
         value=promise, threshold=PROMISE.value,
         evidence={"promise": promise, "update_ratio": ratio, "accumulation": step.accumulation, "loss": step.loss},

@@ -280,7 +280,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class RatioRecord:
-    """How far a step moves a parameter: rms(update) / rms(weight)."""
+    """How far a step moves a parameter: rms(update) / rms(weight), infinite for a weight that was all zero."""
 
     parameter: str
     ratio: float
