@@ -95,12 +95,14 @@ def test_says_why_there_are_no_figures() -> None:
     nan = step_of(model, (batch[0] * math.nan, batch[1]), torch.optim.SGD(model.parameters(), lr=0.1))
     still, there = line(1.0)
     zero = step_of(still, there, torch.optim.SGD(still.parameters(), lr=0.1))
+    far = step_of(model, batch, torch.optim.SGD(model.parameters(), lr=1e39))
 
     assert "LBFGS" in lbfgs.reason
     assert "LookupError" in broken.reason
     assert nan.reason == "the loss is nan before any step"
     assert zero.reason == "the gradient is zero: no learning rate moves anything"
-    assert {found.loss_after for found in (lbfgs, broken, nan, zero)} == {None}
+    assert far.reason == "the optimizer's update is not finite"
+    assert {found.loss_after for found in (lbfgs, broken, nan, zero, far)} == {None}
 
 
 def test_a_loss_of_the_model_itself_has_no_yardstick() -> None:

@@ -13,6 +13,7 @@ from gainstage.landscape.objective import Objective
 from gainstage.landscape.training import gradients_kept
 from gainstage.landscape.update import proposed_update
 from gainstage.landscape.zero_output import zero_output_loss
+from gainstage.trace.eager import eager
 from gainstage.trace.records import RatioRecord, StepRecord
 from gainstage.trace.subject import Subject
 
@@ -32,7 +33,8 @@ def first_step(subject: Subject, seed: int = 0) -> StepRecord:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return StepRecord(reason="a step inside a process group would wait for the other ranks")
     try:
-        with gradients_kept(subject):
+        # A copy of a compiled model would be compiled anew, for seconds, to run three times.
+        with gradients_kept(subject), eager():
             return _measured(subject, seed)
     except Exception as error:  # An optimizer may fail in any way, and the rest of the check must not fail with it.
         return StepRecord(reason=" ".join(str(error).split())[:300] or type(error).__name__)
@@ -47,6 +49,9 @@ def _measured(subject: Subject, seed: int) -> StepRecord:
     if fault:
         return replace(facts, loss=loss, reason=fault)
     update = proposed_update(objective, gradient)
+    if not bool(update.isfinite().all()):
+        # As of Adam in float16, where ε and squares of gradients are zero: no learning rate is to blame.
+        return replace(facts, loss=loss, reason="the optimizer's update is not finite")
     with objective.moved(update, 1.0):
         after = objective.loss(batch)
     ratios = _ratios(objective, update)

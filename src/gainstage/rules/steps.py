@@ -86,10 +86,10 @@ def _rise(step: StepRecord, yardstick: float) -> float:
 
 
 def _thrown(step: StepRecord, size: float) -> str:
-    outcome = (
-        f"to {step.loss_after:.3g}, {size:.3g} times" if math.isfinite(size) else "out of the finite numbers, from"
-    )
-    return f"takes the loss of its own batch from {step.loss:.3g} {outcome} what a network that knows nothing has"
+    start = f"takes the loss of its own batch from {step.loss:.3g}"
+    if not math.isfinite(size):
+        return f"{start} out of the finite numbers"
+    return f"{start} to {step.loss_after:.3g}, {size:.3g} times that of outputs that are all zero, or of the start"
 
 
 def _lost(trace: Trace, zero_loss: float) -> str:
