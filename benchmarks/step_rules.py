@@ -31,6 +31,7 @@ from lr_sweeps import Found, chosen, rates, swept
 
 from gainstage.diagnosis.first_step import first_step
 from gainstage.diagnosis.trial import short_trial
+from gainstage.landscape import curvature
 from gainstage.rules import RULES, Finding
 from gainstage.trace import Subject, Trace, record
 from gainstage.trace.records import OptimizerRecord, TrialRecord
@@ -42,12 +43,17 @@ LABELS = ("too low", "fine", "too high")
 
 @dataclass(frozen=True)
 class Judged:
-    """One rate of one setting: what it is, and which rules warned, by the length of the trial."""
+    """One rate of one setting: what it is, and which rules warned, by the length of the trial.
+
+    Attributes:
+        curvature: The loss's largest curvature at the start times the rate, of plain gradient descent.
+    """
 
     setting: str
     rate: float
     label: str
     trace: Trace
+    curvature: float | None
     warned: dict[int, tuple[str, ...]]
 
 
@@ -68,6 +74,7 @@ def judged(setting: Setting, folder: Path, every: int, longest: int) -> Iterator
     given = task(setting, 0)
     subject = Subject(given.model, given.batches, optimizer=given.updates)
     base = record(subject)
+    sharpness = curvature(subject, most=6).sharpness if setting.optimizer == "sgd" else None
     for rate in rates(setting.optimizer)[::every]:
         what = label(found, rate)
         if what:
@@ -77,7 +84,8 @@ def judged(setting: Setting, folder: Path, every: int, longest: int) -> Iterator
             if longest:
                 trace = replace(trace, trial=short_trial(subject, longest))
             lengths = [steps for steps in TRIALS if steps <= longest]
-            yield Judged(setting.name, rate, what, trace, {steps: warned(trace, steps) for steps in lengths})
+            product = None if sharpness is None else rate * sharpness
+            yield Judged(setting.name, rate, what, trace, product, {steps: warned(trace, steps) for steps in lengths})
 
 
 def warned(trace: Trace, steps: int) -> tuple[str, ...]:
@@ -103,7 +111,10 @@ def report(entries: list[Judged]) -> None:
         if false:
             print("false alarm:", entry.setting, entry.rate, false, _levels(entry.trace))
     print("\nof the fine rates, the most extreme:")
-    for name, values in figures([entry.trace for entry in entries if entry.label == "fine"]).items():
+    fine = [entry for entry in entries if entry.label == "fine"]
+    found = figures([entry.trace for entry in fine])
+    found["curvature times rate, plain"] = [entry.curvature for entry in fine if entry.curvature is not None]
+    for name, values in found.items():
         if values:
             print(f"  {name:34s} {min(values):10.3g} to {max(values):10.3g}")
 

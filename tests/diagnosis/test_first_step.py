@@ -95,7 +95,8 @@ def test_says_why_there_are_no_figures() -> None:
     nan = step_of(model, (batch[0] * math.nan, batch[1]), torch.optim.SGD(model.parameters(), lr=0.1))
     still, there = line(1.0)
     zero = step_of(still, there, torch.optim.SGD(still.parameters(), lr=0.1))
-    far = step_of(model, batch, torch.optim.SGD(model.parameters(), lr=1e39))
+    steep, here = line(9.0)
+    far = step_of(steep, here, torch.optim.SGD(steep.parameters(), lr=1e38))
 
     assert "LBFGS" in lbfgs.reason
     assert "LookupError" in broken.reason

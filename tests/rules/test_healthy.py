@@ -162,9 +162,7 @@ def test_is_silent(name: str, seed: int) -> None:
 
 
 USUAL: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
-    "adam 1e-3": lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
     "adamw 1e-4": lambda parameters: torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.1),
-    "sgd 0.1": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
     "momentum 0.05": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True),
 }
 

@@ -10,7 +10,7 @@ from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
 from gainstage.trace.records import StepRecord, Trace
 
 _MEASURED = "benchmarks/step_rules.py, development set (docs/thresholds.md)"
-WILD = Threshold("wild_step", 100.0, "× the loss of outputs that are all zero, or of the start", _MEASURED)
+WILD = Threshold("wild_step", 100.0, "× the loss of the start or of outputs that are all zero, the higher", _MEASURED)
 WILD_ERROR = Threshold("wild_step_error", 1000 / math.log(10), "× the same", "Bjorck et al. 2018: a loss of 1000")
 LOST_STEPS = Threshold("lost_steps", 100, "steps of a trial that tell", _MEASURED)
 FALLING = Threshold("falling", 0.9, "× the median of the trial's third fifth", _MEASURED)
@@ -45,12 +45,12 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The first step at this learning rate throws the loss far up, or training stays above where it knew nothing.
 
     What: after one step on its own batch the loss is more than 100 times (error: 434 times) that of outputs that are
-        all zero, and of the start; or the step raises the loss, and a trial of 100 steps or more ends above the loss
-        of outputs that are all zero and is no longer on its way down.
+        all zero, and that of the start; or the step raises the loss, and a trial of 100 steps or more ends above the
+        loss of outputs that are all zero and is no longer on its way down.
     Why it hurts: the step leaves the region in which the gradient says anything; what was initialized is lost.
     How measured: the optimizer's own step, made on a copy; the same batch and the same random numbers before and
         after it. The largest curvature times the learning rate is not asked: runs that ended well began with products
-        of up to 117, and not 2, because curvature gives way.
+        of up to 147, and not 2, because curvature gives way.
     When it is a false alarm: a loss in which zero outputs are nearly the best answer; a convex problem, where any
         step is made up for in time.
     Fix: a lower learning rate, or warm-up to it.
@@ -89,7 +89,7 @@ def _thrown(step: StepRecord, size: float) -> str:
     start = f"takes the loss of its own batch from {step.loss:.3g}"
     if not math.isfinite(size):
         return f"{start} out of the finite numbers"
-    return f"{start} to {step.loss_after:.3g}, {size:.3g} times that of outputs that are all zero, or of the start"
+    return f"{start} to {step.loss_after:.3g}, {size:.3g} times the higher of that and the loss at zero outputs"
 
 
 def _lost(trace: Trace, zero_loss: float) -> str:
