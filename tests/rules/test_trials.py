@@ -47,11 +47,11 @@ def test_the_noise_of_batches_is_no_oscillation(seed: int) -> None:
 
 
 def test_oscillating_turns_far_and_does_not_settle() -> None:
-    jumps = tuple(2.3 + (-1) ** at for at in range(60))
+    jumps = tuple(2.3 + (-1) ** at for at in range(120))
 
     assert speaks("OPT005", jumps)
-    assert not speaks("OPT005", tuple(2.3 + 0.05 * (-1) ** at for at in range(60)))
-    assert not speaks("OPT005", tuple(3.3 - at / 20 + (-1) ** at for at in range(60)))
-    assert not speaks("OPT005", (*jumps[:50], math.inf), steps=60)
-    (found,) = judged("OPT005", jumps[:39])
+    assert not speaks("OPT005", tuple(2.3 + 0.05 * (-1) ** at for at in range(120)))
+    assert not speaks("OPT005", tuple(3.3 - at / 40 + (-1) ** at for at in range(120)))
+    assert not speaks("OPT005", (*jumps[:110], math.inf), steps=120)
+    (found,) = judged("OPT005", jumps[:99])
     assert isinstance(found, NotAssessed)
