@@ -159,3 +159,21 @@ def test_is_silent(name: str, seed: int) -> None:
     findings = gs.check(model, batch).findings
 
     assert [(f.code, f.message) for f in findings if f.severity != "info"] == []
+
+
+USUAL: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "adamw 1e-4": lambda parameters: torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.1),
+    "momentum 0.05": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True),
+}
+
+
+@pytest.mark.parametrize("optimizer", USUAL)
+@pytest.mark.parametrize("name", HEALTHY)
+def test_is_silent_at_usual_learning_rates(name: str, optimizer: str) -> None:
+    torch.manual_seed(0)
+    model, batch = HEALTHY[name]()
+    built = USUAL[optimizer]([parameter for parameter in model.parameters() if parameter.requires_grad])
+
+    findings = gs.check(model, batch, optimizer=built).findings
+
+    assert [(f.code, f.message) for f in findings if f.severity != "info"] == []

@@ -34,6 +34,17 @@ def test_checking_changes_nothing(name: str) -> None:
         gs.check(model, batch)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODELS)
+def test_checking_with_an_optimizer_changes_nothing(name: str) -> None:
+    torch.manual_seed(0)
+    model, batch = MODELS[name]()
+    parameters = [p for p in model.parameters() if not isinstance(p, nn.UninitializedParameter)]
+    optimizer = torch.optim.SGD(parameters, lr=0.1) if parameters else None
+    with unchanged(model, batch, optimizer):
+        gs.check(model, batch, optimizer=optimizer)
+
+
 def test_existing_gradients_and_optimizer_state_stay() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
     optimizer = torch.optim.Adam(model.parameters())
@@ -80,3 +91,5 @@ def test_an_optimizer_that_steps_in_the_backward_pass_does_not_step() -> None:
         parameter.register_post_accumulate_grad_hook(lambda _: optimizer.step())
     with unchanged(model, batch, optimizer):
         gs.record(model, batch)
+    with unchanged(model, batch, optimizer):
+        gs.check(model, batch, optimizer=optimizer)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from gainstage.diagnosis.first_step import first_step
 from gainstage.diagnosis.records import Diagnosis
 from gainstage.diagnosis.trial import short_trial
 from gainstage.errors import InputError, SubjectError, UnknownNameError
@@ -51,6 +52,8 @@ def diagnose(
         raise SubjectError(f"check: steps={steps} needs an optimizer, got None. Pass optimizer=, or leave steps out.")
     with preserved_rng(seed):
         trace = record(subject)
+        if subject.optimizer is not None:
+            trace = replace(trace, step=first_step(subject, seed))
         if steps:
             trace = replace(trace, trial=short_trial(subject, steps, seed))
     return judged(trace, rules)

@@ -15,7 +15,8 @@ from gainstage.rules.initialization import gain_mismatch, signal_explodes, signa
 from gainstage.rules.normalization import bias_before_norm, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
 from gainstage.rules.ranking import ranked
-from gainstage.rules.trials import diverging
+from gainstage.rules.steps import lr_too_high, lr_too_low
+from gainstage.rules.trials import diverging, not_learning, oscillating
 
 # In the order of the catalogue.
 RULES: tuple[Rule, ...] = (
@@ -31,7 +32,11 @@ RULES: tuple[Rule, ...] = (
     norm_frozen_in_training,
     tiny_batch_norm,
     bias_before_norm,
+    lr_too_high,
+    lr_too_low,
+    not_learning,
     diverging,
+    oscillating,
     first_non_finite,
     input_scale,
 )

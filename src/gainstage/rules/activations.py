@@ -20,7 +20,7 @@ SATURATED = Threshold("saturated", 0.5, "share of outputs", "DeepDiagnosis alarm
 
 @rule(
     "ACT001", "dead-units", severities=("error", "warning"), cause="activation",
-    explains=("GRD001", "INI003", "OPT003"), thresholds=(DEAD, DEAD_ERROR, VALUES),
+    explains=("GRD001", "INI003", "OPT002", "OPT003"), thresholds=(DEAD, DEAD_ERROR, VALUES),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -75,7 +75,7 @@ def _values_per_unit(layer: LayerRecord) -> float:
 
 @rule(
     "ACT002", "saturated-units", severities=("warning",), cause="activation",
-    explains=("GRD001", "OPT003"), thresholds=(SATURATED,),
+    explains=("GRD001", "OPT002", "OPT003"), thresholds=(SATURATED,),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -125,7 +125,7 @@ def saturated_units(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 @rule(
     "ACT004", "output-loss-mismatch", severities=("error", "warning", "info"), cause="loss",
-    explains=("OPT003", "INI006", "GRD001"),
+    explains=("OPT002", "OPT003", "INI006", "GRD001"),
     bad="""
         import torch, gainstage as gs
         from torch import nn

@@ -250,6 +250,43 @@ class OptimizerRecord:
 
 
 @dataclass(frozen=True)
+class StepRecord:
+    """The first step that the optimizer would make, at its own learning rate, on the batch of the pass.
+
+    Attributes:
+        loss, loss_after: Of that batch, before the step and after it; NaN or infinite if that is what it was.
+        zero_loss: Of outputs that are all zero, a network that knows nothing; None where there is none to be had.
+        promise: -u·∇L / |L| of the update u: the share of the loss that the step takes away to first order.
+        accumulation: What momentum makes of a step in the long run, as a factor: (1 - dampening) / (1 - momentum).
+        update_ratio: Median over matrices and kernels that move of rms(update) / rms(weight).
+        least, most: The smallest and the largest of these ratios, and whose they are.
+        stepped: Whether the optimizer has made steps before.
+        scheduled: Whether a schedule sets its learning rate, which may be warming up.
+        reason: Why there are no figures; empty where there are.
+    """
+
+    loss: float | None = None
+    loss_after: float | None = None
+    zero_loss: float | None = None
+    promise: float | None = None
+    accumulation: float = 1.0
+    update_ratio: float | None = None
+    least: RatioRecord | None = None
+    most: RatioRecord | None = None
+    stepped: bool = False
+    scheduled: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RatioRecord:
+    """How far a step moves a parameter: rms(update) / rms(weight), infinite for a weight that was all zero."""
+
+    parameter: str
+    ratio: float
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """The losses of a short run on a copy, one a step; it ends early at the first that is not finite."""
 
@@ -280,6 +317,7 @@ class Trace:
     loss_record: LossRecord | None = None
     first_non_finite: NonFiniteRecord | None = None
     optimizer: OptimizerRecord | None = None
+    step: StepRecord | None = None
     trial: TrialRecord | None = None
     eval_modules: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()

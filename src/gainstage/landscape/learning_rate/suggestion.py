@@ -27,6 +27,7 @@ from gainstage.landscape.loss_along import StepProfile, direction_of, largest_st
 from gainstage.landscape.objective import Objective
 from gainstage.landscape.stability import stable_lr
 from gainstage.landscape.training import BATCHES, gradients_kept
+from gainstage.landscape.zero_output import zero_output_loss
 from gainstage.seeding import preserved_rng
 from gainstage.trace.copies import copied
 from gainstage.trace.lazy_layers import built
@@ -151,7 +152,8 @@ def _measured(subject: Subject, seed: int, before: int) -> Measured:
     _require_usable(start, length)
     spread = max(0.0, squares - count * length**2) / max(1, count - 1)
     objective.batches = objective.batches[:1]
-    reference = min(start, _zero_loss(objective, start))
+    zero = zero_output_loss(objective)
+    reference = start if zero is None else min(start, zero)
     profile = _profile(objective, first, start)
     limit = _limit(objective, seed)
     return Measured(
@@ -172,19 +174,6 @@ def _require_usable(start: float, length: float) -> None:
             f"suggest_lr: the gradient must be finite and not zero, got one that {size}. No learning rate mends that: "
             "gainstage check names where it begins."
         )
-
-
-def _zero_loss(objective: Objective, start: float) -> float:
-    """The loss of a network whose outputs are zero: it knows nothing. The start's where there is none to be had."""
-    try:
-        outputs, loss_of = objective.outputs(objective.batches[0])
-        if not isinstance(outputs, torch.Tensor):
-            return start
-        with torch.no_grad(), objective.explained():
-            value = float(loss_of(torch.zeros_like(outputs)))
-    except SubjectError:  # a loss that the model or the subject computes by itself, or that zero is not allowed in
-        return start
-    return value if math.isfinite(value) else start
 
 
 def _profile(objective: Objective, first: tuple[float, torch.Tensor], start: float) -> StepProfile:

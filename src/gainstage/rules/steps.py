@@ -1,0 +1,200 @@
+"""What the first step tells of the learning rate: OPT001 lr-too-high, OPT002 lr-too-low."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import median
+
+from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
+from gainstage.trace.records import StepRecord, Trace
+
+_MEASURED = "benchmarks/step_rules.py, development set (docs/thresholds.md)"
+WILD = Threshold("wild_step", 100.0, "× the loss of the start or of outputs that are all zero, the higher", _MEASURED)
+WILD_ERROR = Threshold("wild_step_error", 1000 / math.log(10), "× the same", "Bjorck et al. 2018: a loss of 1000")
+LOST_STEPS = Threshold("lost_steps", 100, "steps of a trial that tell", _MEASURED)
+FALLING = Threshold("falling", 0.9, "× the median of the trial's third fifth", _MEASURED)
+# Ten times below what short runs ask for: a run of many thousand steps takes smaller ones, and rightly.
+PROMISE = Threshold("promise", 1e-4, "share of the loss that a step promises, momentum included", _MEASURED)
+RATIO = Threshold("update_ratio", 3e-4, "rms of update over rms of weight, momentum included", _MEASURED)
+FRESH = Threshold("fresh", 0.9, "× the loss of outputs that are all zero: below it something is known", _MEASURED)
+MOVED = Threshold("moved", 0.9, "× the trial's first losses: below it the loss moves", _MEASURED)
+
+_ADVICE = "`gainstage lr TARGET` measures how far it may go, and where to start."
+
+
+@rule(
+    "OPT001", "lr-too-high", severities=("error", "warning"), cause="learning-rate",
+    explains=("OPT003", "OPT004", "OPT005"), thresholds=(WILD, WILD_ERROR, LOST_STEPS, FALLING),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(4, (64,))),
+                             optimizer=torch.optim.Adam(model.parameters(), lr=3.0))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(4, (64,))),
+                             optimizer=torch.optim.Adam(model.parameters(), lr=0.003))
+    """,
+)  # fmt: skip
+def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The first step at this learning rate throws the loss far up, or training stays above where it knew nothing.
+
+    What: after one step on its own batch the loss is more than 100 times (error: 434 times) that of outputs that are
+        all zero, and that of the start; or the step raises the loss, and a trial of 100 steps or more ends above the
+        loss of outputs that are all zero and is no longer on its way down.
+    Why it hurts: the step leaves the region in which the gradient says anything; what was initialized is lost.
+    How measured: the optimizer's own step, made on a copy; the same batch and the same random numbers before and
+        after it. The largest curvature times the learning rate is not asked: runs that ended well began with products
+        of up to 147, and not 2, because curvature gives way.
+    When it is a false alarm: a loss in which zero outputs are nearly the best answer; a convex problem, where any
+        step is made up for in time.
+    Fix: a lower learning rate, or warm-up to it.
+    References: LeCun et al. 1998; Bjorck et al. 2018; Cohen et al. 2021; Lewkowycz et al. 2020 (catapults).
+    """
+    step = trace.step
+    reason = _unusable(step)
+    if step is None or reason:
+        yield NotAssessed("OPT001", reason)
+        return
+    size = _rise(step, yardstick=max(step.loss or 0.0, step.zero_loss or 0.0))
+    if size > WILD.value:
+        severity: Severity = "error" if size > WILD_ERROR.value else "warning"
+        yield _too_high(trace, severity, size, WILD.value, _thrown(step, size))
+    elif _rise(step, yardstick=step.loss or 0.0) > 1 and (lost := _lost(trace, step.zero_loss or 0.0)):
+        yield _too_high(trace, "warning", size, WILD.value, lost)
+
+
+def _unusable(step: StepRecord | None) -> str:
+    """Why the step tells nothing; empty if it does."""
+    if step is None:
+        return "needs an optimizer"
+    if step.reason:
+        return f"the first step could not be measured: {step.reason}"
+    if not step.zero_loss or step.zero_loss <= 0 or not step.loss or step.loss <= 0:
+        return "needs a loss of outputs and targets that is above zero for outputs that are all zero, as a yardstick"
+    return ""
+
+
+def _rise(step: StepRecord, yardstick: float) -> float:
+    after = math.inf if step.loss_after is None or math.isnan(step.loss_after) else step.loss_after
+    return after / yardstick
+
+
+def _thrown(step: StepRecord, size: float) -> str:
+    start = f"takes the loss of its own batch from {step.loss:.3g}"
+    if not math.isfinite(size):
+        return f"{start} out of the finite numbers"
+    return f"{start} to {step.loss_after:.3g}, {size:.3g} times the higher of that and the loss at zero outputs"
+
+
+def _lost(trace: Trace, zero_loss: float) -> str:
+    """What a trial shows of a rate that is too high; empty if nothing."""
+    if trace.trial is None or trace.trial.steps < LOST_STEPS.value or not trace.trial.losses:
+        return ""
+    losses = trace.trial.losses
+    if not math.isfinite(losses[-1]):
+        return f"raises the loss of its own batch, and after {len(losses)} steps it is not finite"
+    share = max(1, len(losses) // 5)
+    middle, end = median(losses[2 * share : 3 * share]), median(losses[-share:])
+    if end <= zero_loss or end <= FALLING.value * middle:
+        return ""
+    return (
+        f"raises the loss of its own batch, and after {len(losses)} steps it is {end:.3g}, not below the "
+        f"{zero_loss:.3g} of a network that knows nothing"
+    )
+
+
+def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, what: str) -> Finding:
+    step, most = trace.step, trace.step.most if trace.step else None
+    moves = f" It moves {most.parameter} by {most.ratio:.2g} of its size." if most and math.isfinite(most.ratio) else ""
+    return Finding(
+        "OPT001", "lr-too-high", severity, "learning-rate", "",
+        message=f"One step at learning rate {rates_of(trace)} {what}.{moves}",
+        why="Such a step leaves the region in which the gradient says anything.",
+        advice=f"Lower the learning rate, or warm up to it: {_ADVICE}",
+        value=value if math.isfinite(value) else None, threshold=threshold,
+        evidence={
+            "loss": step.loss, "after": step.loss_after, "zero_loss": step.zero_loss, "promise": step.promise,
+            "update_ratio": step.update_ratio,
+        } if step else {},
+    )  # fmt: skip
+
+
+@rule(
+    "OPT002", "lr-too-low", severities=("warning",), cause="learning-rate",
+    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(4, (64,))),
+                             optimizer=torch.optim.SGD(model.parameters(), lr=1e-4))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(4, (64,))),
+                             optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    """,
+)  # fmt: skip
+def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Steps at this learning rate are too small to move the loss.
+
+    What: of a network that knows nothing yet, a step promises less than a ten-thousandth of the loss, and moves no
+        weight by 3/10,000 of its size, both times what momentum makes of a step in the long run.
+    Why it hurts: ten thousand steps pass before anything is learned, and the run looks like one that cannot learn.
+    How measured: the optimizer's first update u on a batch: -u·∇L / L, and the largest rms(u) / rms(w) of a
+        matrix or kernel. It is not judged where the loss is below 0.9 of that of outputs that are all zero, where the
+        optimizer has stepped before, or where a schedule sets the learning rate.
+    When it is a false alarm: a warm-up that is written by hand; a run that is meant to take very many steps.
+    Fix: a higher learning rate.
+    References: Smith 2017; You, Gitman and Ginsburg 2017 (ratios of update and weight).
+    """
+    step = trace.step
+    reason = _unusable(step) or (_not_at_the_start(step) if step else "")
+    if step is None or reason:
+        yield NotAssessed("OPT002", reason)
+        return
+    if step.promise is None or step.most is None:
+        return
+    promise, ratio = step.promise * step.accumulation, step.most.ratio * step.accumulation
+    if not 0 <= promise < PROMISE.value or ratio >= RATIO.value or _moved(trace):
+        return
+    yield Finding(
+        "OPT002", "lr-too-low", "warning", "learning-rate", "",
+        message=f"A step at learning rate {rates_of(trace)} promises {promise:.1e} of the loss and moves no "
+        f"weight by more than {ratio:.1e} of its size{', momentum included' if step.accumulation != 1 else ''}.",
+        why="Ten thousand steps pass before anything is learned.",
+        advice=f"Raise the learning rate, by a factor of 10 at a time: {_ADVICE}",
+        value=promise, threshold=PROMISE.value,
+        evidence={"promise": promise, "update_ratio": ratio, "accumulation": step.accumulation, "loss": step.loss},
+    )  # fmt: skip
+
+
+def _not_at_the_start(step: StepRecord) -> str:
+    if step.scheduled:
+        return "a schedule sets the learning rate, which may be warming up"
+    if step.stepped:
+        return "the optimizer has made steps before: small steps are right late in a run"
+    if (step.loss or 0.0) < FRESH.value * (step.zero_loss or 0.0):
+        return "the network knows something already: small steps may be right"
+    return ""
+
+
+def _moved(trace: Trace) -> bool:
+    """Whether a trial has lowered the loss all the same."""
+    losses = trace.trial.losses if trace.trial else ()
+    share = max(1, len(losses) // 5)
+    return bool(losses) and median(losses[-share:]) < MOVED.value * median(losses[:share])
+
+
+def rates_of(trace: Trace) -> str:
+    """The learning rates of all groups, each once."""
+    rates = trace.optimizer.learning_rates if trace.optimizer else ()
+    return " and ".join(dict.fromkeys(f"{rate:g}" for rate in rates)) or "?"

@@ -1,0 +1,92 @@
+"""OPT001 and OPT002 on records made by hand: where they speak, and where they hold their tongue."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from gainstage.rules import rule_of
+from gainstage.rules.base import Finding, NotAssessed
+from gainstage.trace.records import OptimizerRecord, RatioRecord, StepRecord, Trace, TrialRecord
+
+MOST = RatioRecord("0.weight", 0.01)
+STEP = StepRecord(loss=2.4, loss_after=2.3, zero_loss=2.3, promise=0.05, update_ratio=0.01, least=MOST, most=MOST)
+
+
+def judged(code: str, trial: tuple[float, ...] | None = None, **step: object) -> list[Finding | NotAssessed]:
+    trace = Trace(
+        (), loss=2.4, optimizer=OptimizerRecord("SGD", (0.1,)), step=replace(STEP, **step),  # type: ignore[arg-type]
+        trial=None if trial is None else TrialRecord(max(100, len(trial)), trial),
+    )  # fmt: skip
+    return list(rule_of(code).check(trace))
+
+
+def codes(code: str, trial: tuple[float, ...] | None = None, **step: object) -> list[str]:
+    return [r.severity if isinstance(r, Finding) else "not assessed" for r in judged(code, trial, **step)]
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [(2.3, []), (200.0, []), (241.0, ["warning"]), (1100.0, ["error"]), (math.nan, ["error"]), (math.inf, ["error"])],
+)
+def test_a_wild_step(after: float, expected: list[str]) -> None:
+    assert codes("OPT001", loss_after=after) == expected
+
+
+def test_a_start_far_above_is_its_own_yardstick() -> None:
+    assert codes("OPT001", loss=100.0, loss_after=5000.0) == []
+
+
+@pytest.mark.parametrize("step", [{"loss_after": 3.0}, {"loss_after": 2.3}])
+@pytest.mark.parametrize(
+    ("trial", "speaks"),
+    [
+        ((9.0,) * 100, True),  # stays above a network that knows nothing
+        (tuple(9.0 - 0.06 * at for at in range(100)), False),  # on its way down
+        ((9.0,) * 50 + (2.0,) * 50, False),  # came down
+        ((9.0, math.nan), True),
+        ((2.4,) * 30 + (2.2,) * 70, False),
+    ],
+)
+def test_a_lost_trial_counts_only_after_a_step_upwards(
+    trial: tuple[float, ...], speaks: bool, step: dict[str, float]
+) -> None:
+    assert codes("OPT001", trial, **step) == ["warning"] * (speaks and step["loss_after"] > 2.4)
+
+
+def test_small_steps_and_momentum() -> None:
+    small = {"promise": 5e-5, "most": RatioRecord("w", 5e-5)}
+
+    assert codes("OPT002") == []
+    assert codes("OPT002", **small) == ["warning"]
+    assert codes("OPT002", **small, accumulation=10.0) == []
+    assert codes("OPT002", promise=5e-5) == []
+    assert codes("OPT002", most=RatioRecord("w", 5e-5)) == []
+    assert codes("OPT002", promise=-1e-5, most=RatioRecord("w", 5e-5)) == []
+
+
+def test_a_trial_that_learns_is_stronger_than_a_promise() -> None:
+    small = {"promise": 5e-5, "most": RatioRecord("w", 5e-5)}
+
+    assert codes("OPT002", tuple(2.4 - 0.01 * at for at in range(100)), **small) == []
+    assert codes("OPT002", (2.4,) * 100, **small) == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ({"scheduled": True}, "a schedule sets"),
+        ({"stepped": True}, "has made steps before"),
+        ({"loss": 1.0}, "knows something already"),
+        ({"zero_loss": None}, "as a yardstick"),
+        ({"zero_loss": 0.0}, "as a yardstick"),
+        ({"reason": "LBFGS"}, "could not be measured: LBFGS"),
+    ],
+)
+def test_not_judged_where_small_steps_may_be_right(step: dict[str, object], reason: str) -> None:
+    (found,) = judged("OPT002", promise=1e-6, most=RatioRecord("w", 1e-6), **step)
+
+    assert isinstance(found, NotAssessed)
+    assert reason in found.reason
