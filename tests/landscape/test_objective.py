@@ -191,3 +191,24 @@ def test_complex_parameters_are_refused() -> None:
     model = nn.Linear(2, 2, dtype=torch.complex64)
     with pytest.raises(SubjectError, match="must be real, got complex ones"):
         Objective(Subject(model, torch.ones(1, 2, dtype=torch.complex64)))
+
+
+def test_a_loss_that_differentiates_on_its_way_has_a_value() -> None:
+    def equation(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        x = batch[0].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        return (slope - 1).square().mean()
+
+    model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1))
+    objective = Objective(subject(model).replace(forward=equation))
+    assert objective.loss(objective.batches[0]) == objective.gradient(objective.batches[0])[0]
+
+
+def test_draws_are_independent_and_repeatable() -> None:
+    objective = Objective(subject())
+    batch = objective.batches[0]
+    gradients = [objective.gradient(batch, draw=draw)[1] for draw in (0, 1, 2, 1, 0)]
+    assert torch.equal(gradients[0], gradients[4])
+    assert torch.equal(gradients[1], gradients[3])
+    assert not torch.equal(gradients[0], gradients[1])
+    assert not torch.equal(gradients[1], gradients[2])

@@ -12,6 +12,7 @@ import torch
 
 from gainstage.errors import InputError
 from gainstage.landscape.objective import Norms, Objective
+from gainstage.landscape.precision import working_dtype
 from gainstage.numerics import require_positive
 from gainstage.trace.subject import as_subject
 
@@ -88,7 +89,7 @@ def smoothness(
         cap: No step is larger than this; None for no cap.
         count: How many steps, both ends among them.
         norms: As in `Objective`.
-        dtype: Of the computation; None: as the model is.
+        dtype: Of the computation; None: as the model is, and float32 for half precision.
         seed: Of the random numbers (dropout), the same at every step.
 
     Returns:
@@ -119,7 +120,9 @@ def smoothness(
     sizes = _sizes(lr, steps, cap, count)
     if metric not in get_args(Metric):
         raise InputError(f"smoothness: metric must be one of {', '.join(get_args(Metric))}, got {metric!r}.")
-    objective = Objective(as_subject(subject_or_model, batches, loss), norms=norms, dtype=dtype, seed=seed)
+    subject = as_subject(subject_or_model, batches, loss)
+    dtype = working_dtype(subject.model, dtype)
+    objective = Objective(subject, norms=norms, dtype=dtype, seed=seed)
     batch = objective.batches[0]
     start, gradient = objective.gradient(batch)
     scale, direction = _scaled(objective, gradient, metric)

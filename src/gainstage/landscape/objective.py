@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from gainstage.errors import GainstageError, InputError, SubjectError
 from gainstage.landscape.double_backward import ADVICE, require_whole, twice_differentiable
-from gainstage.seeding import preserved_rng
+from gainstage.landscape.precision import cast_batch, cast_model_
+from gainstage.seeding import generator, preserved_rng
 from gainstage.trace.call import batch_loss, choose_loss, scalar_loss, to_device, unpack
 from gainstage.trace.copies import copied
 from gainstage.trace.lazy_layers import built
@@ -108,8 +108,8 @@ class Objective:
         model = self.subject.model
         _set_norms_(model, norms)
         if dtype is not None:
-            model.to(dtype)
-            found = [_cast(batch, dtype) for batch in found]
+            cast_model_(model, dtype)
+            found = [cast_batch(batch, dtype) for batch in found]
         self.batches: list[Any] = [to_device(batch, model) for batch in found]
         trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         if not trained:
@@ -122,6 +122,8 @@ class Objective:
         self.parameters = tuple(parameter for _, parameter in trained)
         self.cost = Cost()
         self._seed = seed
+        # A tensor that the model makes by itself may have another type.
+        self._advice = _TRAINS if dtype is None else f"Check that it trains in {dtype}; pass another dtype= if not."
 
     @property
     def model(self) -> nn.Module:
@@ -153,17 +155,30 @@ class Objective:
     def loss(self, batch: Any) -> float:
         """The loss of a batch."""
         self.cost.forwards += 1
-        with torch.no_grad(), self._scene():
-            return float(self._loss(batch))
+        try:
+            with torch.no_grad(), self._scene():
+                return float(self._loss(batch))
+        except SubjectError:
+            # A loss that differentiates something on its way (by the inputs, in physics) needs gradients.
+            with torch.enable_grad(), self._scene():
+                return float(self._loss(batch).detach())
 
-    def gradient(self, batch: Any) -> tuple[float, torch.Tensor]:
+    def seed_of(self, draw: int) -> int:
+        """The seed of the random numbers of one draw; draw 0 is what all evaluations have that name none."""
+        return generator(self._seed, "draw", str(draw)).initial_seed() if draw else self._seed
+
+    def gradient(self, batch: Any, *, draw: int = 0) -> tuple[float, torch.Tensor]:
         """The loss of a batch and its gradient.
+
+        Args:
+            batch: Of the loss.
+            draw: Which random numbers (dropout): the same for an equal number, independent for another.
 
         Raises:
             SubjectError: if the loss does not depend on any parameter.
         """
         self.cost.gradients += 1
-        with torch.enable_grad(), self._scene():
+        with torch.enable_grad(), self._scene(draw=draw):
             loss = self._loss(batch)
             self._require_history(loss)
             return float(loss.detach()), self.flat(self._gradients(loss))
@@ -307,7 +322,7 @@ class Objective:
             )
 
     @contextmanager
-    def _scene(self, advice: str = _TRAINS) -> Generator[None]:
+    def _scene(self, advice: str = "", *, draw: int = 0) -> Generator[None]:
         """The same random numbers and the same buffers for every evaluation; errors in one line."""
         tables = [vars(module)["_buffers"] for module in self.model.modules()]
         kept = [(table, dict(table)) for table in tables if table]
@@ -315,7 +330,7 @@ class Objective:
             # Clones in their place: a graph that outlives this scene keeps those that it has read.
             for table, buffers in kept:
                 table.update({name: buffer.clone() for name, buffer in buffers.items() if buffer is not None})
-            with preserved_rng(self._seed), self.explained(advice):
+            with preserved_rng(self.seed_of(draw)), self.explained(advice or self._advice):
                 yield
         finally:
             for table, buffers in kept:
@@ -341,10 +356,3 @@ def _set_norms_(model: nn.Module, norms: Norms) -> None:
         for module in model.modules():
             if hasattr(module, "running_mean"):
                 module.train(norms == "train")
-
-
-def _cast(batch: Any, dtype: torch.dtype) -> Any:
-    def cast(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-    return pytree.tree_map_only(torch.Tensor, cast, dict(batch) if hasattr(batch, "keys") else batch)
