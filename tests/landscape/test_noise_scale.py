@@ -272,3 +272,19 @@ def test_batches_do_not_share_their_dropout() -> None:
     batches = [(torch.ones(2, 32), torch.zeros(2))] * 64
     (found,) = gradient_noise(Dropped(vectorised=True), batches, lambda y, _: y.mean(), count=64).estimates
     assert found.trace == pytest.approx(32, rel=4 * (2 / (32 * 127)) ** 0.5)
+
+
+def test_attention_is_vectorised_without_a_warning() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.mix(x, x, x, need_weights=False)[0].mean(1))
+
+    objective = Objective(Subject(Attention(), (torch.randn(6, 4, 8), torch.zeros(6).long())))
+    batch = objective.batches[0]
+    (rows,) = sample_gradients(objective, batch)
+    assert objective.cost.gradients == 1  # no loop; a warning would be an error here, and lead to one
+    torch.testing.assert_close(rows[2], objective.gradient(part_of(batch, torch.tensor([2])))[1])

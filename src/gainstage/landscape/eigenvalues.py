@@ -168,15 +168,18 @@ def curvature_of(
     return Curvature(
         values, bounds, missed, converged, used, products, operator, found.preconditioner, norms,
         len(objective.batches), objective.size, found.loss, float(found.gradient.norm()),
-        objective.cost.equivalents - before, found.fault or _note(values, products, converged=converged),
+        objective.cost.equivalents - before,
+        found.fault or _note(values, products, converged=converged, stopped=used < most),
     )  # fmt: skip
 
 
-def _note(values: tuple[float, ...], products: Method, *, converged: bool) -> str:
+def _note(values: tuple[float, ...], products: Method, *, converged: bool, stopped: bool) -> str:
     if any(map(math.isnan, values)):
         return 'a product is not finite, as at the root of zero; products="difference" steps aside of such points'
     if converged:
         return ""
     if products == "difference":
         return "not within the tolerance: gradients that jump (ReLU) have no useful differences, exact products do"
+    if stopped:
+        return "not within the tolerance: rounding in the products ends it; dtype=torch.float64 may do"
     return "not within the tolerance: allow more products"

@@ -123,7 +123,7 @@ def gradient_noise(
     Returns:
         The estimates. The interval is a jackknife's over eight folds of groups, of 1/noise scale, turned over. Costs
         ``count`` batches' forward and backward passes for per-sample gradients or for each size, and three; memory
-        for about ten gradients, or 128 MiB.
+        for about twenty gradients, or 256 MiB.
 
     Raises:
         InputError: if a size or count is out of its range.

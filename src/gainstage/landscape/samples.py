@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from gainstage.errors import SubjectError
@@ -155,7 +157,9 @@ def _vectorised(objective: Objective, batch: Any, draw: int) -> torch.Tensor | N
 
     values = {name: p.detach() for name, p in zip(names, objective.parameters, strict=True)}
     try:
-        with preserved_rng(objective.seed_of(draw)):
+        # Fused attention has no batching rule: each sample would be run by itself, with a warning of that.
+        with preserved_rng(objective.seed_of(draw)), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
             mapped = torch.func.vmap(torch.func.grad(loss_of), in_dims=(None, *dims), randomness="different")
             found = mapped(values, *leaves)
     except Exception:
