@@ -23,7 +23,7 @@ from gainstage.seeding import generator, preserved_rng
 from gainstage.trace.call import batch_loss, choose_loss, scalar_loss, to_device, unpack
 from gainstage.trace.copies import copied
 from gainstage.trace.lazy_layers import built
-from gainstage.trace.preserve import accumulated_gradients, has_reentrant_checkpoint
+from gainstage.trace.preserve import accumulated_gradients, has_reentrant_checkpoint, leaves_of
 from gainstage.trace.subject import Subject
 
 Norms = Literal["as is", "train", "eval"]
@@ -104,6 +104,7 @@ class Objective:
             first = subject.batches.first()
             subject = built(subject, first)
             found = subject.batches.take(batches)
+        self._foreign = {id(parameter): parameter for parameter in subject.model.parameters()}
         self.subject = copied(subject).replace(batches=found)
         model = self.subject.model
         _set_norms_(model, norms)
@@ -320,6 +321,12 @@ class Objective:
                 "landscape: the loss must depend on the model's parameters, got one without a history. "
                 "Remove detach() or no_grad() between model and loss."
             )
+        if self._foreign and any(id(leaf) in self._foreign for leaf in leaves_of(loss)):
+            raise SubjectError(
+                "landscape: the loss must be of the model that it is given, a copy, got one that reads the original's "
+                "parameters. Pass forward=, and use its argument: lambda model, batch: ..."
+            )
+        self._foreign = {}  # looked at once
 
     @contextmanager
     def _scene(self, advice: str = "", *, draw: int = 0) -> Generator[None]:
