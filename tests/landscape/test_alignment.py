@@ -72,3 +72,8 @@ def test_classes_in_the_last_dimension_are_found_by_the_targets() -> None:
     x[:, 0, 0] = 2.0  # the first of five positions is of class 0, the others of class 2
     assert output_alignment(Tokens(), (x, torch.zeros(4, 5).long())).top_class_share == pytest.approx(4 / 5)
     assert output_alignment(Tokens(), (x, torch.zeros(4, 3).long())).top_class_share == pytest.approx(1)
+
+
+def test_a_batch_without_samples_has_no_figures() -> None:
+    found = output_alignment(nn.Linear(2, 3), (torch.zeros(0, 2), torch.zeros(0).long()))
+    assert (found.samples, found.mean_cosine, found.top_class_share) == (0, None, None)

@@ -288,3 +288,8 @@ def test_attention_is_vectorised_without_a_warning() -> None:
     (rows,) = sample_gradients(objective, batch)
     assert objective.cost.gradients == 1  # no loop; a warning would be an error here, and lead to one
     torch.testing.assert_close(rows[2], objective.gradient(part_of(batch, torch.tensor([2])))[1])
+
+
+def test_no_sizes_at_all_are_refused() -> None:
+    with pytest.raises(InputError, match="sizes must hold at least one size, got none"):
+        gradient_noise(plain(), sizes=())

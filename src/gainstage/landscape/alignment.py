@@ -89,7 +89,7 @@ def output_alignment(
     classes = z.detach()
     if classes_last(z, unpack(objective.batches[0]).targets):
         classes = classes.movedim(-1, 1)
-    return _figures(d.reshape(len(z), -1).double(), classes)
+    return _figures(d.reshape(len(z), math.prod(z.shape[1:])).double(), classes)
 
 
 def _figures(d: torch.Tensor, outputs: torch.Tensor) -> OutputAlignment:

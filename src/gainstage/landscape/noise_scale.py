@@ -177,6 +177,8 @@ def gradient_noise(
 def _sizes(sizes: Sequence[int] | None, lengths: Sequence[int]) -> tuple[int, ...]:
     least = min(lengths)
     chosen = tuple(sizes) if sizes is not None else tuple(sorted({max(2, least // 8), max(2, least // 4)}))
+    if not chosen:
+        raise InputError("gradient_noise: sizes must hold at least one size, got none. Leave it out, or pass (4, 8).")
     for size in chosen:
         groups = sum(length // size for length in lengths) if size >= 1 else 0
         if groups < 2:
