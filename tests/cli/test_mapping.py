@@ -51,7 +51,7 @@ def test_text_page_and_picture(target: str, tmp_path: Path, capsys: pytest.Captu
     shown = capsys.readouterr()
     assert "Recommended: lr" in shown.out
     assert "with Adam" in shown.out
-    assert shown.err == ""
+    assert all(line.startswith("map: ") for line in shown.err.splitlines())  # progress, where it takes long
     assert "small" in page.read_text()
     assert picture.read_bytes().startswith(b"\x89PNG")
 

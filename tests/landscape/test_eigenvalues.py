@@ -90,9 +90,10 @@ def test_differences_of_gradients_that_jump_are_not_trusted() -> None:
 
 
 def test_a_kernel_without_a_second_derivative_is_named() -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(4)  # of one start in five, differences do not show that nothing was missed
-        model = nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2)), nn.LogSoftmax(-1))
+    model = nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2)), nn.LogSoftmax(-1))
+    drawn = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3, generator=drawn)
     lengths = torch.full((2,), 2), torch.full((2,), 1)
     given = Subject(model, (torch.ones(2, 6), torch.ones(2, 1).long()), lambda y, t: F.ctc_loss(y.mT, t, *lengths))
     with pytest.raises(SubjectError, match=r"_ctc_loss_backward is not implemented\. Where products"):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from gainstage.errors import InputError
+from gainstage.errors import InputError, SubjectError, UnknownNameError
 from gainstage.landscape.objective import Norms, Objective
 from gainstage.landscape.preconditioner import adam_preconditioner
 from gainstage.landscape.training import rate_ratios, set_rate_
@@ -28,13 +28,14 @@ _PROMISE, _FROM, _POINTS = 0.01, 0.1, 25
 
 @dataclass(frozen=True)
 class StepProfile:
-    """Relative losses L(w - ηu)/L(w) along a direction u.
+    """Relative losses 1 + (L(w - ηu) - L(w)) / |L(w)| along a direction u: L(w - ηu)/L(w) from a positive start.
 
     Attributes:
         direction: ``gradient``, ``adam`` for the gradient over √v̂ + ε, or ``optimizer`` for the subject's own update.
         steps: η, ascending.
         losses: At the start, one for each batch.
-        relative: For each batch, one for each step; inf where a loss was not finite. The direction is the batch's own.
+        relative: For each batch, one for each step; inf where a loss was not finite or could not be computed. The
+            direction is the batch's own. From a start of zero, one more than the loss.
         rises_at: The smallest η from which on the mean relative loss is above 1; inf if it is not up to the last.
         diverges_at: Likewise for the divergence threshold.
         best_step: Where the mean relative loss is lowest.
@@ -78,14 +79,17 @@ def step_profile(
     dtype: torch.dtype | None = None,
     seed: int = 0,
 ) -> StepProfile:
-    """Returns the loss of one step over its size, L(w - ηu)/L(w), on several batches.
+    """Returns the loss after one step, as a part of the loss before it, over the step's size, on several batches.
+
+    1 + (L(w - ηu) - L(w)) / |L(w)|, which is L(w - ηu)/L(w) from a positive start: below 1 the loss has fallen.
 
     Args:
         subject_or_model: A `Subject`, or a model with batches and loss as in `Subject`.
         batches, loss: As in `Subject`.
         direction: u of each batch's gradient g: ``gradient``, g itself; ``adam``, g/(√v̂ + ε) with v̂ from the subject's
             Adam, or as after its first step; ``optimizer``, what the subject's optimizer would subtract at rate 1.
-        steps: η; by default 25 over six decades, from a tenth of what promises a hundredth of the loss.
+        steps: η; by default 25 over six decades, from a tenth of what promises a hundredth of the loss; fewer where
+            the parameters' type holds no such numbers.
         count: How many batches.
         threshold: The relative loss that counts as divergence.
         norms: Batch normalization by its batch (``train``), by running statistics (``eval``), or as the model is.
@@ -97,7 +101,7 @@ def step_profile(
         `StepProfile`. Where the gradient is zero the profile is flat and `note` says so.
 
     Raises:
-        InputError: if an argument is out of its range.
+        InputError: if an argument is out of its range, or the direction needs an optimizer and there is none.
         SubjectError: if the subject cannot be differentiated.
 
     Validity:
@@ -115,7 +119,7 @@ def step_profile(
         Bjorck, Gomes, Selman and Weinberger 2018, Understanding batch normalization, Fig. 3.
     """
     if direction not in DIRECTIONS:
-        raise InputError(f"step_profile: direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}.")
+        raise UnknownNameError("step_profile", "direction", str(direction), DIRECTIONS)
     sizes = None if steps is None else tuple(sorted(_size(step) for step in steps))
     if sizes is not None and not sizes:
         raise InputError("step_profile: steps must hold at least one size, got none. Leave them out.")
@@ -131,15 +135,22 @@ def profile_of(
     direction: Direction = "gradient",
     steps: tuple[float, ...] | None = None,
     threshold: float = DIVERGED,
+    starts: Sequence[tuple[float, torch.Tensor]] | None = None,
 ) -> StepProfile:
-    """`step_profile` on all batches of an objective."""
+    """`step_profile` on all batches of an objective; ``starts`` are their losses and gradients, if they are known."""
     before = objective.cost.equivalents
-    starts = [objective.gradient(batch) for batch in objective.batches]
+    starts = starts or [objective.gradient(batch) for batch in objective.batches]
     ways = [direction_of(objective, gradient, direction) for _, gradient in starts]
-    slopes = [float(torch.dot(gradient, way)) for (_, gradient), way in zip(starts, ways, strict=True)]
+    slopes = [slope_along(gradient, way) for (_, gradient), way in zip(starts, ways, strict=True)]
     losses, slope = tuple(loss for loss, _ in starts), sum(slopes) / len(slopes)
     note = _note(losses, slope)
-    steps = steps or _default_steps(sum(losses) / len(losses), slope)
+    largest = largest_step(objective)
+    steps = steps or _default_steps(sum(losses) / len(losses), slope, largest)
+    if steps[-1] > largest:
+        raise InputError(
+            f"step_profile: steps must be at most {largest:.3g}, the largest number of the parameters' type, got "
+            f"{steps[-1]:.3g}. Leave them out, or pass dtype=torch.float64."
+        )
     relative: list[tuple[float, ...]] = []
     for batch, loss, way in zip(objective.batches, losses, ways, strict=True):
         relative.append(tuple(_relative(objective, batch, way, step, loss) for step in steps))
@@ -165,17 +176,33 @@ def direction_of(objective: Objective, gradient: torch.Tensor, direction: Direct
     return -proposed_update(objective, gradient)
 
 
+def slope_along(gradient: torch.Tensor, way: torch.Tensor) -> float:
+    """What a small step promises: -dL/dη of w - ηu at zero."""
+    # The square of a small gradient is below what float32 holds.
+    return float(torch.dot(gradient.double(), way.double()))
+
+
+def largest_step(objective: Objective) -> float:
+    """The largest number of the parameters' types: no larger factor of a direction, or rate, can be written in them."""
+    return min(torch.finfo(parameter.dtype).max for parameter in objective.parameters)
+
+
 def _relative(objective: Objective, batch: Any, way: torch.Tensor, step: float, start: float) -> float:
-    with objective.moved(way, -step):
-        loss = objective.loss(batch)
+    try:
+        with objective.moved(way, -step):
+            loss = objective.loss(batch)
+    except SubjectError:  # such as a distribution that refuses its parameters; at the start it did not
+        return math.inf
     if not math.isfinite(loss):
         return math.inf
-    return loss / start if start else math.inf if loss > 0 else 1.0
+    # As a quotient where it is one: a difference of losses far apart would be rounded.
+    return loss / start if start > 0 else 1 + (loss - start) / (abs(start) or 1.0)
 
 
-def _default_steps(loss: float, slope: float) -> tuple[float, ...]:
-    first = _FROM * _PROMISE * abs(loss) / slope if slope > 0 and math.isfinite(loss) else 1e-4
-    return tuple(first * 10 ** (place / 4) for place in range(_POINTS))
+def _default_steps(loss: float, slope: float, largest: float) -> tuple[float, ...]:
+    first = _FROM * _PROMISE * (abs(loss) or 1.0) / slope if slope > 0 and math.isfinite(loss) else 1e-4
+    steps = tuple((first or 1e-4) * 10 ** (place / 4) for place in range(_POINTS))
+    return tuple(step for step in steps if step <= largest) or (largest,)
 
 
 def _beyond(steps: Sequence[float], mean: Sequence[float], limit: float) -> float:

@@ -182,7 +182,9 @@ class Objective:
         with torch.enable_grad(), self._scene(draw=draw):
             loss = self._loss(batch)
             self._require_history(loss)
-            return float(loss.detach()), self.flat(self._gradients(loss))
+            gradients = self._gradients(loss)
+            self._require_reached(gradients)
+            return float(loss.detach()), self.flat(gradients)
 
     def product(self, batch: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         """The product of the loss's Hessian with a vector, exactly; one pass forward and back serves all products.
@@ -327,6 +329,13 @@ class Objective:
                 "parameters. Pass forward=, and use its argument: lambda model, batch: ..."
             )
         self._foreign = {}  # looked at once
+
+    def _require_reached(self, gradients: list[torch.Tensor | None]) -> None:
+        if all(gradient is None for gradient in gradients):
+            raise SubjectError(
+                "landscape: the loss must depend on the trainable parameters of the model that is called, got one that "
+                "reaches none of them. In loss= and forward= use what is passed in, not a model from outside."
+            )
 
     @contextmanager
     def _scene(self, advice: str = "", *, draw: int = 0) -> Generator[None]:

@@ -29,6 +29,7 @@ def trained(
     *,
     above: float = math.inf,
     rate: Callable[[int], float] | None = None,
+    failed: Callable[[SubjectError], None] | None = None,
 ) -> Curve:
     """Losses of a run, one a step, up to the first that is not finite, or above a limit.
 
@@ -43,33 +44,43 @@ def trained(
         score: The loss to show; training follows the subject's own. None: that one is shown.
         above: The run ends when a loss exceeds it, with that loss.
         rate: Learning rate of each step, from 0; groups keep their ratios to the largest. None: the optimizer's own.
+        failed: Is told of an exception after the first step, as where a distribution refuses its parameters; the run
+            then ends with an infinite loss. None: it is raised.
 
     Raises:
         SubjectError: if a step fails, or there is no loss or no parameter to train on.
     """
     losses: list[float] = []
-    with preserved_rng(seed), torch.enable_grad(), _explained(losses):
-        batches, order, queue = subject.batches.take(BATCHES), generator(seed, "batches"), list[int]()
-        optimizer = _optimizer(subject)
-        ratios = rate_ratios(optimizer)
-        for step in range(steps):
-            queue = queue or torch.randperm(len(batches), generator=order).tolist()
-            if rate is not None:
-                set_rate_(optimizer, rate(step), ratios)
-            optimizer.zero_grad(set_to_none=True)
-            loss, shown = _losses(subject, batches[queue.pop()], score)
-            losses.append(shown)
-            if not (math.isfinite(shown) and math.isfinite(float(loss.detach()))):
-                # A run that broke down must not end on the finite figure of another loss.
-                losses[-1] = shown if not math.isfinite(shown) else math.nan
-                advance(steps - step)
-                break
-            if shown > above:
-                advance(steps - step)
-                break
-            loss.backward()
-            optimizer.step()
-            advance(1)
+    done = 0
+    try:
+        with preserved_rng(seed), torch.enable_grad(), _explained(losses):
+            batches, order, queue = subject.batches.take(BATCHES), generator(seed, "batches"), list[int]()
+            optimizer = _optimizer(subject)
+            ratios = rate_ratios(optimizer)
+            while done < steps:
+                queue = queue or torch.randperm(len(batches), generator=order).tolist()
+                if rate is not None:
+                    set_rate_(optimizer, rate(done), ratios)
+                optimizer.zero_grad(set_to_none=True)
+                loss, shown = _losses(subject, batches[queue.pop()], score)
+                losses.append(shown)
+                if not (math.isfinite(shown) and math.isfinite(float(loss.detach()))):
+                    # A run that broke down must not end on the finite figure of another loss.
+                    losses[-1] = shown if not math.isfinite(shown) else math.nan
+                    break
+                if shown > above:
+                    break
+                loss.backward()
+                optimizer.step()
+                done += 1
+                advance(1)
+    except SubjectError as error:
+        if failed is None or not done:
+            raise
+        failed(error)
+        losses[done:] = [math.inf]
+    if done < steps:
+        advance(steps - done)
     return tuple(losses)
 
 
@@ -87,8 +98,13 @@ def _optimizer(subject: Subject) -> torch.optim.Optimizer:
 
 
 def rate_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
-    """Each group's learning rate as a part of the largest; ones where all are zero, as before a warm-up."""
+    """Each group's learning rate as a part of the largest.
+
+    Where all are zero, as before a warm-up, the rates that a scheduler warms up to are taken, or equal ones.
+    """
     rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if not any(rates):
+        rates = [float(group.get("initial_lr", 0)) for group in optimizer.param_groups]
     largest = max(rates)
     return tuple(rate / largest if largest > 0 else 1.0 for rate in rates)
 

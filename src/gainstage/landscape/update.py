@@ -57,7 +57,7 @@ def proposed_update(objective: Objective, gradient: torch.Tensor, lr: float | No
         detail = " ".join(str(error).split())[:200]
         raise SubjectError(
             f"landscape: the optimizer must step on a gradient alone, got {type(error).__name__}: {detail} "
-            f"(from {type(optimizer).__name__}). Pass lr= instead."
+            f"(from {type(optimizer).__name__}). Pass lr=, or a subject with another optimizer."
         ) from error
     finally:
         optimizer.load_state_dict(state)

@@ -18,6 +18,8 @@ from gainstage.trace.subject import Subject
 def built(subject: Subject, batch: Any) -> Subject:
     """The subject itself, or, with a lazy model, one with a copy whose layers have been built on the batch.
 
+    Its optimizer is then one of the copy's parameters.
+
     Weights are drawn from the generators as they are, as a first call would.
 
     Raises:
@@ -25,7 +27,8 @@ def built(subject: Subject, batch: Any) -> Subject:
     """
     if not any(isinstance(module, LazyModuleMixin) and _lazy(module) for module in subject.model.modules()):
         return subject
-    model = copy.deepcopy(subject.model, _copied_buffers(subject.model))
+    # Together: the copied optimizer holds the copied parameters.
+    model, optimizer = copy.deepcopy((subject.model, subject.optimizer), _copied_buffers(subject.model))
     modes = [(module, module.training) for module in model.modules()]
     error: Exception | None = None
     try:
@@ -46,7 +49,7 @@ def built(subject: Subject, batch: Any) -> Subject:
             f"record: the model's lazy layers must be built by this batch, got {len(lazy)} parameters without a shape "
             f"({lazy[0]}){reason}. Call the model once on a batch before."
         ) from error
-    return subject.replace(model=model, name=subject.name)
+    return subject.replace(model=model, optimizer=optimizer, name=subject.name)
 
 
 def _copied_buffers(model: nn.Module) -> dict[int, Any]:

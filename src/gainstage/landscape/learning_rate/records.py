@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ class ShortRun:
 
     Attributes:
         lr: The rate.
-        losses: One a step; shorter if it broke down.
+        losses: One for each step, before it; shorter if it broke down.
         last: Median of the last few; inf if it broke down.
         held: Whether it ended below the loss of a network that knows nothing.
     """
@@ -91,4 +92,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and value - value != 0 else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

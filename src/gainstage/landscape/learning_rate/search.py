@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gainstage.errors import SubjectError
 from gainstage.landscape.learning_rate.records import ShortRun
 from gainstage.landscape.training import Curve, trained
 from gainstage.trace.copies import copied
@@ -42,6 +43,7 @@ class Search:
         highest: The loss before any step, of the batch where it is highest.
         reference: The loss of a network that knows nothing, or of the start if that is lower.
         seed: Of the batches' order and of dropout.
+        largest: Rate, that the parameters' type can hold.
 
     Attributes:
         runs: In the order in which they were made.
@@ -53,18 +55,21 @@ class Search:
     highest: float
     reference: float
     seed: int = 0
+    largest: float = math.inf
     runs: list[ShortRun] = field(default_factory=list[ShortRun])
     ramp: tuple[tuple[float, ...], Curve] = ((), ())
     steps: int = 0
 
     def ramped(self, first: float) -> float:
         """The rate at which a ramp from ``first`` lost its way; the last one if it did not."""
-        rates = tuple(first * _GROWTH**step for step in range(_RAMP))
-        losses = self._losses(lambda step: rates[step], _RAMP)
+        rates = tuple(rate for rate in (first * _GROWTH**step for step in range(_RAMP)) if rate <= self.largest)
+        losses = self._losses(lambda step: rates[step], len(rates), [])
         self.ramp = rates[: len(losses)], losses
         level = self.highest + _LOST * abs(self.highest)
+        # Before the lowest loss no way was lost: there a batch was only harder than others.
+        lowest = losses.index(min(losses))
         # The loss of a step shows what the rate of the step before it did.
-        lost = next((step for step in range(1, len(losses)) if not losses[step] <= level), len(losses))
+        lost = next((step for step in range(lowest + 1, len(losses)) if not losses[step] <= level), len(losses))
         return rates[max(0, lost - 1)]
 
     def edge(self, guess: float, budget: int) -> tuple[float, float]:
@@ -73,17 +78,25 @@ class Search:
         Args:
             guess: The first rate.
             budget: Steps that may be spent; a run is begun only if there are enough for all of it.
+
+        Raises:
+            SubjectError: if every run ended in an exception.
         """
         held, lost, rate, until = 0.0, math.inf, guess, self.steps + budget
-        while self.steps + STEPS <= until and not (held and lost < math.inf and math.log10(lost / held) < _NARROW):
-            self._run(rate)
+        failures: list[SubjectError] = []
+        while self.steps + STEPS <= until and rate <= self.largest:
+            if held and lost < math.inf and math.log10(lost / held) < _NARROW:
+                break
+            self._run(rate, failures)
             lost = min((run.lr for run in self.runs if not run.held), default=math.inf)
             held = max((run.lr for run in self.runs if run.held and run.lr < lost), default=0.0)
             rate = math.sqrt(held * lost) if held and lost < math.inf else rate * 10 ** (_REACH if held else -_REACH)
+        if failures and len(failures) == len(self.runs):
+            raise failures[-1]
         return held, lost
 
-    def _run(self, lr: float) -> None:
-        losses = self._losses(lambda _step: lr, STEPS)
+    def _run(self, lr: float, failures: list[SubjectError]) -> None:
+        losses = self._losses(lambda _step: lr, STEPS, failures)
         whole = len(losses) == STEPS and math.isfinite(losses[-1])
         last = statistics.median(losses[-LAST:]) if whole else math.inf
         self.runs.append(ShortRun(lr, tuple(losses), last, self._held(losses, last)))
@@ -97,8 +110,11 @@ class Search:
         level = self.highest + _DETOUR * abs(self.highest)
         return max(losses) <= level and last < statistics.median(losses[:LAST]) - _DETOUR * abs(self.highest)
 
-    def _losses(self, rate: Callable[[int], float], steps: int) -> Curve:
+    def _losses(self, rate: Callable[[int], float], steps: int, failures: list[SubjectError]) -> Curve:
         above = self.highest + _BROKEN * (abs(self.highest) or 1.0)
-        losses = trained(copied(self.subject), steps, self.seed, lambda _: None, above=above, rate=rate)
+        # Where a rate is too large a model or loss may raise: the run broke down, but only if others do not.
+        losses = trained(
+            copied(self.subject), steps, self.seed, lambda _: None, above=above, rate=rate, failed=failures.append
+        )
         self.steps += len(losses)
         return losses

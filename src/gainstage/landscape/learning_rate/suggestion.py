@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from gainstage.errors import SubjectError
 from gainstage.landscape.eigenvalues import curvature_of
 from gainstage.landscape.learning_rate.margins import edge_of, recommended_rate, safe_rate
 from gainstage.landscape.learning_rate.records import LearningRate
 from gainstage.landscape.learning_rate.search import Search
-from gainstage.landscape.learning_rate.updates import Updates, updates
+from gainstage.landscape.learning_rate.updates import Updates, require_name, updates
 from gainstage.landscape.learning_rate.wording import VALIDITY, notes_of, reason_of
-from gainstage.landscape.loss_along import StepProfile, direction_of, profile_of
+from gainstage.landscape.loss_along import StepProfile, direction_of, largest_step, profile_of, slope_along
 from gainstage.landscape.objective import Objective
 from gainstage.landscape.stability import stable_lr
 from gainstage.landscape.training import BATCHES, gradients_kept
@@ -50,6 +51,7 @@ class Measured:
         noise: Of a batch's gradient: the trace of its covariance over the square of the mean's length.
         profile: The loss along the first update, from the rate on that promises a fiftieth of the loss.
         limit: 2/λ_max, or None.
+        largest: Rate, that the parameters' type can hold.
         cost: In forward and backward passes.
     """
 
@@ -59,6 +61,7 @@ class Measured:
     noise: float
     profile: StepProfile
     limit: float | None
+    largest: float
     cost: float
 
 
@@ -89,8 +92,8 @@ def suggest_lr(
 
     Raises:
         UnknownNameError: if there is no such optimizer.
-        SubjectError: if the loss or its gradient is not finite, the gradient is zero, or the subject cannot be trained:
-            then no learning rate helps.
+        SubjectError: if the loss or its gradient is not finite, the gradient is zero, the optimizer does not step
+            downhill at a learning rate, or the subject cannot be trained: then no learning rate helps.
 
     Validity:
         For some hundred steps at a constant rate from the weights as they are; margins were measured on small networks
@@ -98,8 +101,8 @@ def suggest_lr(
 
     Example:
         >>> _ = torch.manual_seed(0)
-        >>> inputs = torch.randn(256, 4)
-        >>> batches = list(zip(inputs.split(16), inputs.sum(1, keepdim=True).split(16)))
+        >>> inputs = torch.randn(512, 4)
+        >>> batches = list(zip(inputs.split(32), inputs.sum(1, keepdim=True).split(32)))
         >>> found = suggest_lr(torch.nn.Linear(4, 1), batches, optimizer="sgd")
         >>> 0.02 < found.recommended <= found.safe_max < 1.0, found.equivalents <= 60
         (True, True)
@@ -109,10 +112,12 @@ def suggest_lr(
         model of large-batch training (noise); Cohen et al. 2021 (curvature and the largest stable rate).
     """
     subject = as_subject(subject_or_model, batches, loss)
+    require_name(optimizer)
     with preserved_rng(seed), gradients_kept(subject):
         chosen = updates(_trainable(subject), optimizer)
-        measured = _measured(chosen.subject, seed)
-        search = Search(chosen.subject, measured.highest, measured.reference, seed)
+        # A lazy model was built by a forward pass.
+        measured = _measured(chosen.subject, seed, before=int(any(map(is_lazy, subject.model.parameters()))))
+        search = Search(chosen.subject, measured.highest, measured.reference, seed, measured.largest)
         guess = search.ramped(measured.profile.steps[0]) / 2
         held, lost = search.edge(guess, math.floor(MOST - measured.cost) - search.steps)
     return _judged(subject, chosen, measured, search, held, lost)
@@ -131,12 +136,14 @@ def _trainable(subject: Subject) -> Subject:
     return ready
 
 
-def _measured(subject: Subject, seed: int) -> Measured:
+def _measured(subject: Subject, seed: int, before: int) -> Measured:
     objective = Objective(subject, batches=_NOISE_BATCHES, seed=seed)
-    total, squares, losses = torch.zeros(()), 0.0, list[float]()
-    for batch in objective.batches:
-        loss, gradient = objective.gradient(batch)
-        total = total + gradient
+    objective.cost.forwards += before
+    first = objective.gradient(objective.batches[0])
+    total, squares, losses = torch.zeros_like(first[1]), 0.0, list[float]()
+    for place, batch in enumerate(objective.batches):
+        loss, gradient = first if place == 0 else objective.gradient(batch)
+        total += gradient
         squares += float(gradient.double().square().sum())
         losses.append(loss)
     count, start = len(losses), sum(losses) / len(losses)
@@ -145,9 +152,12 @@ def _measured(subject: Subject, seed: int) -> Measured:
     spread = max(0.0, squares - count * length**2) / max(1, count - 1)
     objective.batches = objective.batches[:1]
     reference = min(start, _zero_loss(objective, start))
-    profile = _profile(objective, start)
+    profile = _profile(objective, first, start)
     limit = _limit(objective, seed)
-    return Measured(start, max(losses), reference, spread / length**2, profile, limit, objective.cost.equivalents)
+    return Measured(
+        start, max(losses), reference, spread / length**2 if count > 1 else 0.0, profile, limit,
+        largest_step(objective), objective.cost.equivalents,
+    )  # fmt: skip
 
 
 def _require_usable(start: float, length: float) -> None:
@@ -156,11 +166,11 @@ def _require_usable(start: float, length: float) -> None:
             f"suggest_lr: the loss must be finite before any step, got {start}. No learning rate mends that: "
             "gainstage check names where it begins."
         )
-    if not math.isfinite(length) or length == 0:
-        what = "zero" if length == 0 else "not finite"
+    if not math.isfinite(length) or length**2 == 0:
+        size = "is zero" if length == 0 else f"has length {length:.2g}"
         raise SubjectError(
-            f"suggest_lr: the gradient must be finite and not zero, got one that is {what}. No learning rate mends "
-            "that: gainstage check names where it begins."
+            f"suggest_lr: the gradient must be finite and not zero, got one that {size}. No learning rate mends that: "
+            "gainstage check names where it begins."
         )
 
 
@@ -170,22 +180,40 @@ def _zero_loss(objective: Objective, start: float) -> float:
         outputs, loss_of = objective.outputs(objective.batches[0])
         if not isinstance(outputs, torch.Tensor):
             return start
-        with torch.no_grad():
+        with torch.no_grad(), objective.explained():
             value = float(loss_of(torch.zeros_like(outputs)))
-    except SubjectError:  # a loss that the model or the subject computes by itself
+    except SubjectError:  # a loss that the model or the subject computes by itself, or that zero is not allowed in
         return start
     return value if math.isfinite(value) else start
 
 
-def _profile(objective: Objective, start: float) -> StepProfile:
+def _profile(objective: Objective, first: tuple[float, torch.Tensor], start: float) -> StepProfile:
     """Along the optimizer's first update, from the rate that promises a small share of the loss."""
-    _, gradient = objective.gradient(objective.batches[0])
-    slope = float(torch.dot(gradient, direction_of(objective, gradient, "optimizer")))
+    _, gradient = first
+    way = direction_of(objective, gradient, "optimizer")
+    _require_finite_update(objective, way)
+    slope = slope_along(gradient, way)
     # A state from other steps may point upwards; the plain gradient tells a scale all the same.
-    slope = slope if slope > 0 and math.isfinite(slope) else float(gradient.norm()) ** 2
-    first = _PROMISE * (abs(start) or 1.0) / slope
-    steps = tuple(first * _SPACING**place for place in range(_POINTS))
-    return profile_of(objective, direction="optimizer", steps=steps)
+    slope = slope if slope > 0 and math.isfinite(slope) else slope_along(gradient, gradient)
+    largest = largest_step(objective)
+    promising = _PROMISE * (abs(start) or 1.0) / slope if slope else math.inf
+    if promising > largest:
+        raise SubjectError(
+            f"suggest_lr: the gradient must be large enough for a rate up to {largest:.2g}, which the parameters' type "
+            f"can hold, got one of length {float(gradient.double().norm()):.2g}. Scale the loss up."
+        )
+    steps = tuple(promising * _SPACING**place for place in range(_POINTS))
+    within = tuple(step for step in steps if step <= largest)
+    return profile_of(objective, direction="optimizer", steps=within, starts=[first])
+
+
+def _require_finite_update(objective: Objective, way: torch.Tensor) -> None:
+    if not bool(way.isfinite().all()):
+        kind, types = type(objective.subject.optimizer).__name__, sorted({str(p.dtype) for p in objective.parameters})
+        raise SubjectError(
+            f"suggest_lr: the optimizer's update must be finite, got one that is not ({kind} on {', '.join(types)}). "
+            "Keep parameters and optimizer state in float32, and compute in half precision by autocast."
+        )
 
 
 def _limit(objective: Objective, seed: int) -> float | None:
@@ -206,7 +234,7 @@ def _judged(
     return LearningRate(
         recommended=best, safe_max=safe, optimizer=chosen.name, family=chosen.family,
         reason=reason_of(best, edge, held, lost, measured.noise), validity=VALIDITY,
-        notes=notes_of(subject, chosen, search, measured.limit, safe), held=held or None,
+        notes=notes_of(subject, chosen, search, measured.profile, measured.limit, safe), held=held or None,
         lost=lost if lost < math.inf else None, runs=tuple(sorted(search.runs, key=lambda run: run.lr)),
         ramp=search.ramp, reference=measured.reference, start=measured.start, curvature_limit=measured.limit,
         profile=measured.profile, noise=measured.noise, equivalents=measured.cost + search.steps, name=subject.name,

@@ -6,13 +6,15 @@ import math
 
 from gainstage.landscape.learning_rate.search import STEPS, Search
 from gainstage.landscape.learning_rate.updates import Updates
+from gainstage.landscape.loss_along import StepProfile
 from gainstage.trace.subject import Subject
 
 VALIDITY = (
     "Holds for some hundred steps at a constant rate from these weights and this batch size; a warm-up allows more, "
     "a long run to a low loss wants a decay."
 )
-_FEW = 8
+# Fewer batches are said to be few; a smaller share by which the loss falls along the first update is said to be small.
+_FEW, _FALL = 8, 0.001
 
 
 def reason_of(rate: float, edge: float, held: float, lost: float, noise: float) -> str:
@@ -25,11 +27,14 @@ def reason_of(rate: float, edge: float, held: float, lost: float, noise: float) 
     else:
         found = f"{runs} held at {held:.2g} and lost their way at {lost:.2g}"
     loud = "noisy" if noise > 1 else "steady"
-    below = f"it lies {edge / rate:.2g} times below"
-    return f"{found}; gradients are {loud} between batches (noise {noise:.2g}), so {below}."
+    times = edge / rate
+    below = f"it lies {times:.2g}" if times < 10 else f"it lies {times:.0f}"
+    return f"{found}; gradients are {loud} between batches (noise {noise:.2g}), so {below} times below {edge:.2g}."
 
 
-def notes_of(subject: Subject, chosen: Updates, search: Search, limit: float | None, safe: float) -> tuple[str, ...]:
+def notes_of(
+    subject: Subject, chosen: Updates, search: Search, profile: StepProfile, limit: float | None, safe: float
+) -> tuple[str, ...]:
     """What else to know."""
     found: list[str] = []
     count = len(chosen.subject.batches.take(_FEW))
@@ -40,10 +45,17 @@ def notes_of(subject: Subject, chosen: Updates, search: Search, limit: float | N
         found.append("The model was handed over in evaluation mode; it was trained in training mode.")
     if chosen.groups > 1:
         found.append("The rate is of the parameter group with the largest; the others keep their ratios to it.")
-    if not any(run.held for run in search.runs):
+    held = any(run.held for run in search.runs)
+    if not held:
         found.append("No short run held: look at the initialization and the data first (gainstage check).")
-    if limit is not None and chosen.family == "plain" and limit < safe / 3:
+    if not held and all(not math.isfinite(run.losses[-1]) for run in search.runs):
+        found.append("At every rate tried the loss ended as inf or nan: a batch, or half precision, may be the cause.")
+    if min(profile.mean) > 1 - _FALL:
         found.append(
-            f"The curvature alone would allow {limit:.2g} (2/\u03bb_max); training flattens the way and goes further."
+            "Along the first update the loss does not fall by a thousandth of itself: it hardly shows what a rate "
+            "does, and the figures are rough."
         )
+    if limit is not None and chosen.family == "plain" and limit < safe / 3:
+        further = "training flattens the way and goes further" if held else "begin there rather"
+        found.append(f"The curvature alone would allow {limit:.2g} (2/\u03bb_max); {further}.")
     return tuple(found)
