@@ -75,6 +75,10 @@ class Objective:
         parameters: The copy's.
         cost: What was computed so far.
 
+    Validity:
+        What a loss reads of the subject's own model by a closure (a penalty on its weights) is a constant here, for
+        the copy is what moves: pass ``forward`` and use the model that it is given.
+
     Raises:
         InputError: if an argument is out of its range.
         SubjectError: if there are no batches or no real trainable parameters, or the model cannot be copied.
@@ -323,10 +327,11 @@ class Objective:
                 "landscape: the loss must depend on the model's parameters, got one without a history. "
                 "Remove detach() or no_grad() between model and loss."
             )
-        if self._foreign and any(id(leaf) in self._foreign for leaf in leaves_of(loss)):
+        leaves = {id(leaf) for leaf in leaves_of(loss)} if self._foreign else set[int]()
+        if not leaves.isdisjoint(self._foreign) and leaves.isdisjoint(map(id, self.parameters)):
             raise SubjectError(
-                "landscape: the loss must be of the model that it is given, a copy, got one that reads the original's "
-                "parameters. Pass forward=, and use its argument: lambda model, batch: ..."
+                "landscape: the loss must be of the model that it is given, a copy, got one of the original's "
+                "parameters alone. In forward= use the argument: lambda model, batch: ..."
             )
         self._foreign = {}  # looked at once
 
