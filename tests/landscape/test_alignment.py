@@ -57,3 +57,23 @@ def test_what_cannot_be_used_is_said() -> None:
         output_alignment(normalized().replace(forward=lambda model, batch: model(batch[0]).sum()))
     with pytest.raises(SubjectError, match="must be differentiable, got ZeroDivisionError"):
         output_alignment(normalized().replace(loss=lambda y, t: 1 / 0))
+
+
+def test_classes_in_the_last_dimension_are_found_by_the_targets() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift = nn.Parameter(torch.tensor([0.0, 0.0, 1.0]))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.shift
+
+    x = torch.zeros(4, 5, 3)
+    x[:, 0, 0] = 2.0  # the first of five positions is of class 0, the others of class 2
+    assert output_alignment(Tokens(), (x, torch.zeros(4, 5).long())).top_class_share == pytest.approx(4 / 5)
+    assert output_alignment(Tokens(), (x, torch.zeros(4, 3).long())).top_class_share == pytest.approx(1)
+
+
+def test_a_batch_without_samples_has_no_figures() -> None:
+    found = output_alignment(nn.Linear(2, 3), (torch.zeros(0, 2), torch.zeros(0).long()))
+    assert (found.samples, found.mean_cosine, found.top_class_share) == (0, None, None)

@@ -207,3 +207,18 @@ def test_what_cannot_be_used_is_said() -> None:
     ):
         with pytest.raises(InputError, match=message):
             curvature(subject, **arguments)
+
+
+def test_rounding_is_told_from_a_lack_of_products() -> None:
+    # Softmax is saturated: what the Gauss-Newton matrix has is at the level of its rounding.
+    made = torch.Generator().manual_seed(0)
+    model = nn.Linear(6, 3)
+    with torch.no_grad():
+        model.weight.copy_(40 * torch.randn(3, 6, generator=made))
+    batch = torch.randn(16, 6, generator=made), torch.randint(3, (16,), generator=made)
+    found = curvature(model, batch, operator="gauss-newton", tolerance=1e-9, most=90)
+    assert not found.converged
+    assert found.products < 90
+    assert "dtype=torch.float64 may do" in found.note
+    few = curvature(model, batch, tolerance=1e-6, most=2)
+    assert "allow more products" in few.note

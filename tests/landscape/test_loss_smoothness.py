@@ -132,3 +132,19 @@ def test_what_cannot_be_used_is_said() -> None:
         smoothness(quadratic(torch.eye(2), torch.ones(2)), lr=0.1, count=0)
     with pytest.raises(InputError, match="metric must be one of absolute, relative, filter, got 'l2'"):
         smoothness(quadratic(torch.eye(2), torch.ones(2)), lr=0.1, metric="l2")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("lr", "constant", "word"), [(1e-2, 0.0, ""), (1e-2, 1e4, "the loss range"), (1e-7, 0.0, "the steps")]
+)
+def test_rounding_is_said_where_it_is_a_part_of_what_is_measured(lr: float, constant: float, word: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 3))
+        batch = (torch.randn(64, 10), torch.randint(3, (64,)))
+    subject = Subject(model, batch, loss=lambda y, t: nn.functional.cross_entropy(y, t) + constant)
+    single, double = (smoothness(subject, lr=lr, dtype=dtype) for dtype in (None, torch.float64))
+    assert single.note.startswith(word)
+    assert bool(single.note) == bool(word)
+    assert not double.note
+    assert (single.loss_range == pytest.approx(double.loss_range, rel=1e-2)) == (word == "")

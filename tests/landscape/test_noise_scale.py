@@ -242,3 +242,54 @@ def test_two_gradients_have_no_interval() -> None:
 
 def test_coupling_of_one_sample_is_none() -> None:
     assert coupling(Objective(plain(n=1)), plain(n=1).batches.first(), 0).distance == 0.0
+
+
+class Dropped(nn.Module):
+    """The sum of weights of which dropout leaves one half, doubled: each has variance 1 and mean 1."""
+
+    def __init__(self, *, vectorised: bool) -> None:
+        super().__init__()
+        self.weight, self.vectorised = nn.Parameter(torch.ones(32)), vectorised
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mask = 2 * torch.bernoulli(torch.full_like(x, 0.5)) if self.training else torch.ones_like(x)
+        if not self.vectorised:
+            float(x.sum())  # a value that is read, which vmap refuses
+        return (x * mask * self.weight).sum(1)
+
+
+@pytest.mark.parametrize(("sizes", "vectorised"), [(None, True), (None, False), ((1, 4), True)])
+def test_dropout_is_noise_of_every_group_whatever_the_way(sizes: tuple[int, ...] | None, *, vectorised: bool) -> None:
+    batches = [(torch.ones(64, 32), torch.zeros(64))] * 4
+    found = gradient_noise(Dropped(vectorised=vectorised), batches, lambda y, _: y.mean(), sizes=sizes)
+    for estimate in found.estimates:
+        # tr Σ has a relative variance of 2/(32 (k - 1)), ‖G‖² of 4 tr Σ/(b k ‖G‖²) and less: four deviations.
+        assert estimate.trace == pytest.approx(32, rel=4 * (2 / (32 * (estimate.groups - 1))) ** 0.5)
+        assert estimate.gradient_square == pytest.approx(32, rel=4 * (4 / 32 / 256 * 32) ** 0.5)
+
+
+def test_batches_do_not_share_their_dropout() -> None:
+    batches = [(torch.ones(2, 32), torch.zeros(2))] * 64
+    (found,) = gradient_noise(Dropped(vectorised=True), batches, lambda y, _: y.mean(), count=64).estimates
+    assert found.trace == pytest.approx(32, rel=4 * (2 / (32 * 127)) ** 0.5)
+
+
+def test_attention_is_vectorised_without_a_warning() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.mix(x, x, x, need_weights=False)[0].mean(1))
+
+    objective = Objective(Subject(Attention(), (torch.randn(6, 4, 8), torch.zeros(6).long())))
+    batch = objective.batches[0]
+    (rows,) = sample_gradients(objective, batch)
+    assert objective.cost.gradients == 1  # no loop; a warning would be an error here, and lead to one
+    torch.testing.assert_close(rows[2], objective.gradient(part_of(batch, torch.tensor([2])))[1])
+
+
+def test_no_sizes_at_all_are_refused() -> None:
+    with pytest.raises(InputError, match="sizes must hold at least one size, got none"):
+        gradient_noise(plain(), sizes=())

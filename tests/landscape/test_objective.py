@@ -191,3 +191,51 @@ def test_complex_parameters_are_refused() -> None:
     model = nn.Linear(2, 2, dtype=torch.complex64)
     with pytest.raises(SubjectError, match="must be real, got complex ones"):
         Objective(Subject(model, torch.ones(1, 2, dtype=torch.complex64)))
+
+
+def test_a_loss_that_differentiates_on_its_way_has_a_value() -> None:
+    def equation(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        x = batch[0].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        return (slope - 1).square().mean()
+
+    model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1))
+    objective = Objective(subject(model).replace(forward=equation))
+    assert objective.loss(objective.batches[0]) == objective.gradient(objective.batches[0])[0]
+
+
+def test_draws_are_independent_and_repeatable() -> None:
+    objective = Objective(subject())
+    batch = objective.batches[0]
+    gradients = [objective.gradient(batch, draw=draw)[1] for draw in (0, 1, 2, 1, 0)]
+    assert torch.equal(gradients[0], gradients[4])
+    assert torch.equal(gradients[1], gradients[3])
+    assert not torch.equal(gradients[0], gradients[1])
+    assert not torch.equal(gradients[1], gradients[2])
+
+
+def test_a_loss_of_the_original_is_no_loss_of_the_copy() -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3))
+    given = subject(model)
+
+    wrong = given.replace(forward=lambda _, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]))
+    objective = Objective(wrong)
+    for evaluate in (objective.gradient, objective.product):
+        with pytest.raises(SubjectError, match=r"got one of the original's parameters alone\. In forward="):
+            evaluate(objective.batches[0])
+    right = given.replace(forward=lambda own, batch: own(batch[0]).square().mean() + own[0].weight.square().sum())
+    objective = Objective(right)
+    assert objective.gradient(objective.batches[0])[1].any()
+
+
+def test_a_loss_with_parameters_of_its_own_is_taken_as_it_is() -> None:
+    class Learned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return self.weight * nn.functional.cross_entropy(outputs, targets)
+
+    objective = Objective(subject().replace(loss=Learned()))
+    assert objective.gradient(objective.batches[0])[1].any()

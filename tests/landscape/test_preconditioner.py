@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,5 +72,6 @@ def test_a_diagonal_that_is_none_is_said() -> None:
     objective = Objective(subject_of("mlp"))
     with pytest.raises(InputError, match=f"must be a vector of {objective.size} numbers.*got shape \\(3,\\)"):
         diagonal_preconditioner(objective, torch.ones(3))
-    with pytest.raises(InputError, match="must be positive, got 0"):
-        diagonal_preconditioner(objective, torch.zeros(objective.size))
+    for value in (0.0, math.nan, math.inf):
+        with pytest.raises(InputError, match=f"must be positive and finite, got {value:g}"):
+            diagonal_preconditioner(objective, torch.full((objective.size,), value))

@@ -110,3 +110,14 @@ def test_weights_and_what_is_not_finite() -> None:
     assert one.ranks.tau_rank == 1
     assert bad.ranks is None
     assert representation_ranks(model, torch.randn(4, 4))[1].ranks is None
+
+
+def test_a_matrix_that_is_not_finite_is_refused() -> None:
+    for value in (math.nan, math.inf):
+        with pytest.raises(InputError, match="matrix must be finite, got NaN or infinity"):
+            ranks(torch.tensor([[value, 1.0], [1.0, 2.0]]))
+
+
+def test_complex_matrices_count_both_parts() -> None:
+    found = ranks(torch.tensor([[1.0, 1j], [1j, 1.0]]))  # unitary but for a factor
+    assert (found.stable_rank, found.effective_rank, found.trace_rank) == pytest.approx((2, 2, 2))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gainstage.errors import InputError
-from gainstage.landscape import effective_lr
+from gainstage.landscape import EffectiveRate, effective_lr
 from gainstage.trace import Subject
 from landscape.quadratics import Vector, normalized
 
@@ -159,3 +159,26 @@ def test_no_gradient_and_nothing_finite_are_said() -> None:
         effective_lr(normalized(), lr=0.1, weight_decay=-1)
     with pytest.raises(InputError, match="lr must be given for a subject without an optimizer"):
         effective_lr(normalized())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "power"), [(torch.optim.SGD, 2), (torch.optim.Adam, 1), (torch.optim.RMSprop, 1)]
+)
+def test_equal_effective_rates_turn_equally(optimizer: type[torch.optim.Optimizer], power: int) -> None:
+    def entry(scale: float, lr: float) -> EffectiveRate:
+        subject = normalized(scale=scale)
+        stepped = optimizer([subject.model[0].weight], lr=lr)  # pyright: ignore[reportCallIssue]
+        return effective_lr(subject.replace(optimizer=stepped)).parameters[0]
+
+    one, other = entry(1.0, 0.01), entry(4.0, 0.01 * 4**power)
+    assert other.rotation == pytest.approx(one.rotation, rel=1e-3)  # Adam's epsilon
+    assert other.effective_lr == pytest.approx(one.effective_lr)
+    assert one.effective_lr == pytest.approx(0.01 / one.norm**power)
+
+
+def test_an_optimizer_of_unknown_scaling_has_no_effective_rate() -> None:
+    subject = normalized()
+    entry = effective_lr(subject.replace(optimizer=torch.optim.Adadelta(subject.model.parameters()))).parameters[0]
+    assert entry.scale_invariant
+    assert entry.effective_lr is None
+    assert entry.rotation is not None

@@ -10,7 +10,7 @@ import torch
 
 from gainstage.errors import SubjectError
 from gainstage.landscape.objective import Norms, Objective
-from gainstage.trace.call import prediction
+from gainstage.trace.call import classes_last, prediction, unpack
 from gainstage.trace.subject import as_subject
 
 
@@ -22,7 +22,8 @@ class OutputAlignment:
         mean_cosine: Of cos(d_b, d_b') over all pairs: 1 if all pull the same way, 0 if they are unrelated.
         min_cosine: Over all pairs: below 0 if some samples are at odds, the gradient's confusion.
         sign_alignment: Σ_c |Σ_b d_bc| / Σ_bc |d_bc|: 1 if no two samples cancel in any output.
-        top_class_share: Share of samples whose largest output is the most common one; None below two outputs.
+        top_class_share: Share of samples (of positions, in sequences and images) whose largest output is the most
+            common one; None below two outputs.
         samples: How many have a gradient that is neither zero nor non-finite; the cosines are of these.
         note: Why a figure is None; empty else.
     """
@@ -85,14 +86,17 @@ def output_alignment(
     except Exception:
         objective.gradient(objective.batches[0])  # says in one line what is wrong with the loss
         raise
-    return _figures(z.detach().reshape(len(z), -1).double(), d.reshape(len(z), -1).double(), z.detach())
+    classes = z.detach()
+    if classes_last(z, unpack(objective.batches[0]).targets):
+        classes = classes.movedim(-1, 1)
+    return _figures(d.reshape(len(z), math.prod(z.shape[1:])).double(), classes)
 
 
-def _figures(z: torch.Tensor, d: torch.Tensor, outputs: torch.Tensor) -> OutputAlignment:
+def _figures(d: torch.Tensor, outputs: torch.Tensor) -> OutputAlignment:
     norms = d.norm(dim=1)
     alive = torch.isfinite(norms) & (norms > 0)
     count = int(alive.sum())
-    top = _top_share(outputs) if bool(z.isfinite().all()) else None
+    top = _top_share(outputs) if bool(outputs.isfinite().all()) else None
     if count < 2:
         why = "fewer than two samples have a gradient that is finite and not zero"
         return OutputAlignment(None, None, None, top, count, why)

@@ -11,9 +11,8 @@ import torch
 from gainstage.landscape.lanczos import Which, lanczos, mixed_start
 from gainstage.landscape.objective import Norms, Objective
 from gainstage.landscape.operators import Method, Operator, bend
+from gainstage.landscape.precision import working_dtype
 from gainstage.trace.subject import as_subject
-
-_HALVES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,7 @@ def curvature(
         Kunstner, Hennig and Balles 2019, Limitations of the empirical Fisher approximation.
     """
     subject = as_subject(subject_or_model, batches, loss)
-    if dtype is None and any(parameter.dtype in _HALVES for parameter in subject.model.parameters()):
-        dtype = torch.float32
+    dtype = working_dtype(subject.model, dtype)
     objective = Objective(subject, batches=count, norms=norms, dtype=dtype, seed=seed)
     return curvature_of(
         objective, top=top, which=which, norms=norms, operator=operator, products=products,
@@ -170,15 +168,18 @@ def curvature_of(
     return Curvature(
         values, bounds, missed, converged, used, products, operator, found.preconditioner, norms,
         len(objective.batches), objective.size, found.loss, float(found.gradient.norm()),
-        objective.cost.equivalents - before, found.fault or _note(values, products, converged=converged),
+        objective.cost.equivalents - before,
+        found.fault or _note(values, products, converged=converged, stopped=used < most),
     )  # fmt: skip
 
 
-def _note(values: tuple[float, ...], products: Method, *, converged: bool) -> str:
+def _note(values: tuple[float, ...], products: Method, *, converged: bool, stopped: bool) -> str:
     if any(map(math.isnan, values)):
         return 'a product is not finite, as at the root of zero; products="difference" steps aside of such points'
     if converged:
         return ""
     if products == "difference":
         return "not within the tolerance: gradients that jump (ReLU) have no useful differences, exact products do"
+    if stopped:
+        return "not within the tolerance: rounding in the products ends it; dtype=torch.float64 may do"
     return "not within the tolerance: allow more products"

@@ -12,6 +12,7 @@ from gainstage.landscape.objective import Objective
 from gainstage.numerics import FloatArray, Interval, paired_interval
 
 _FOLDS = 8
+_PIECE = 2**16  # in float64 it stays in a processor's cache
 Kept = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -37,6 +38,7 @@ class Folds:
         self._sums = [torch.zeros(0) for _ in range(_FOLDS)]
         self._squares = np.zeros((_FOLDS, len(self._spans)))
         self._counts = np.zeros(_FOLDS, dtype=int)
+        self._grams: FloatArray | None = None
         self.non_finite = 0
 
     @property
@@ -46,6 +48,7 @@ class Folds:
 
     def add(self, rows: torch.Tensor) -> None:
         """Takes one gradient a row."""
+        self._grams = None
         for row in rows:
             squares = self._by_layer(row)
             if not bool(np.isfinite(squares).all()):
@@ -92,15 +95,29 @@ class Folds:
 
     def _moments(self, kept: Kept, size: int) -> tuple[FloatArray, FloatArray]:
         count = int(self._counts[kept].sum())
-        together = self._by_layer(
-            torch.stack([self._sums[fold] for fold in np.flatnonzero(kept) if self._counts[fold]]).sum(0)
-        )
+        together = self._products()[:, kept][:, :, kept].sum((1, 2))
         squares = self._squares[kept].sum(0)
         # ‖ΣG‖²/k - mean‖g‖² and mean‖g‖² - ‖ḡ‖², each over k - 1: the latter times the size of a group.
         found = (together - squares) / (count * (count - 1))
         scatter = np.maximum(squares - together / count, 0.0) / (count - 1)
         return found, size * scatter
 
+    def _products(self) -> FloatArray:
+        """⟨s_i, s_j⟩ of the folds' sums, of shape (layers, folds, folds): all that any choice of folds needs."""
+        if self._grams is None:
+            empty = torch.zeros_like(self._sums[0])
+            sums = [one if count else empty for one, count in zip(self._sums, self._counts, strict=True)]
+            self._grams = np.stack([sum(_gram(sums, span) for span in spans) for spans in self._spans.values()])
+        return self._grams
+
     def _by_layer(self, row: torch.Tensor) -> FloatArray:
-        parts = [sum(float(row[span].double().square().sum()) for span in spans) for spans in self._spans.values()]
-        return np.array(parts, dtype=np.float64)
+        return np.stack([sum(_gram([row], span)[0, 0] for span in spans) for spans in self._spans.values()])
+
+
+def _gram(vectors: Sequence[torch.Tensor], span: slice) -> FloatArray:
+    """Inner products of a part of the vectors in float64, which is held for a piece of them at a time."""
+    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
+    for start in range(span.start, span.stop, _PIECE):
+        rows = torch.stack([vector[start : min(start + _PIECE, span.stop)] for vector in vectors]).double()
+        total += rows @ rows.T
+    return total.cpu().numpy()

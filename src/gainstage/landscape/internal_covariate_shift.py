@@ -12,6 +12,7 @@ import torch
 from gainstage.errors import InputError, SubjectError, UnknownNameError
 from gainstage.landscape.layer_parameters import layer_parameters
 from gainstage.landscape.objective import Norms, Objective
+from gainstage.landscape.precision import working_dtype
 from gainstage.landscape.update import proposed_update
 from gainstage.trace.subject import as_subject
 
@@ -82,7 +83,7 @@ def covariate_shift(
             ``most`` of them, evenly spaced, with the last.
         most: How many, if ``layers`` is None.
         norms: As in `Objective`.
-        dtype: Of the computation; None: as the model is.
+        dtype: Of the computation; None: as the model is, and float32 for half precision.
         seed: Of the random numbers (dropout), the same before and after.
 
     Returns:
@@ -112,6 +113,7 @@ def covariate_shift(
         Santurkar et al. 2018, How does batch normalization help optimization, Definition 2.1.
     """
     subject = as_subject(subject_or_model, batches, loss)
+    dtype = working_dtype(subject.model, dtype)
     objective = Objective(subject, norms=norms, dtype=dtype, seed=seed)
     groups = layer_parameters(objective)
     if not groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from gainstage.errors import InputError
 from gainstage.landscape.objective import Norms, Objective
+from gainstage.landscape.precision import working_dtype
 from gainstage.numerics import require_positive
 from gainstage.trace.subject import as_subject
 
@@ -33,7 +34,7 @@ class Smoothness:
         losses: At each of them.
         gradient_changes: ‖G(step) - G‖ at each of them.
         non_finite: At how many steps the loss or the gradient was not finite; the measures are then infinite.
-        note: Why a measure is infinite or None; empty else.
+        note: Why a measure is infinite, None or inexact; empty else.
     """
 
     metric: Metric
@@ -88,7 +89,7 @@ def smoothness(
         cap: No step is larger than this; None for no cap.
         count: How many steps, both ends among them.
         norms: As in `Objective`.
-        dtype: Of the computation; None: as the model is.
+        dtype: Of the computation; None: as the model is, and float32 for half precision.
         seed: Of the random numbers (dropout), the same at every step.
 
     Returns:
@@ -100,7 +101,8 @@ def smoothness(
     Validity:
         Along one direction only: a lower bound of the true constants, and of a maximum over few points. Compare two
         networks at equal step sizes only if neither is scale-invariant, else in another metric. ``filter`` is
-        invariant where every filter is followed by a norm of its own.
+        invariant where every filter is followed by a norm of its own. In float32, steps below about 1e-6 of the
+        weights are rounding; the note says so.
 
     Example:
         >>> from torch import nn
@@ -119,7 +121,9 @@ def smoothness(
     sizes = _sizes(lr, steps, cap, count)
     if metric not in get_args(Metric):
         raise InputError(f"smoothness: metric must be one of {', '.join(get_args(Metric))}, got {metric!r}.")
-    objective = Objective(as_subject(subject_or_model, batches, loss), norms=norms, dtype=dtype, seed=seed)
+    subject = as_subject(subject_or_model, batches, loss)
+    dtype = working_dtype(subject.model, dtype)
+    objective = Objective(subject, norms=norms, dtype=dtype, seed=seed)
     batch = objective.batches[0]
     start, gradient = objective.gradient(batch)
     scale, direction = _scaled(objective, gradient, metric)
@@ -130,7 +134,8 @@ def smoothness(
     if not distance > 0:
         return _without(metric, start, size, sizes, "there is no gradient to go along")
     found = [_at(objective, batch, gradient, scale, direction, step) for step in sizes]
-    return _smoothness(metric, start, size, distance, sizes, found)
+    measured = _smoothness(metric, start, size, distance, sizes, found)
+    return measured if measured.note else replace(measured, note=_rounding(objective.point(), direction, measured))
 
 
 def _sizes(lr: float, steps: tuple[float, float], cap: float | None, count: int) -> tuple[float, ...]:
@@ -212,6 +217,18 @@ def _smoothness(
         steps=tuple(sizes), losses=losses, gradient_changes=changes, non_finite=bad,
         note=f"the loss or its gradient is not finite at {bad} of {len(sizes)} steps" if bad else "",
     )  # fmt: skip
+
+
+def _rounding(point: torch.Tensor, direction: torch.Tensor, found: Smoothness) -> str:
+    """A word of warning where the weights' or the losses' rounding is a part of what is measured."""
+    unit = float(torch.finfo(point.dtype).eps)
+    coarse = unit * _norm(point) > 0.1 * found.steps[0] * _norm(direction)
+    flat = unit * max(abs(loss) for loss in found.losses) > 0.01 * found.loss_range
+    if not (coarse or flat):
+        return ""
+    what = "the steps" if coarse else "the loss range"
+    advice = "take larger steps" if point.dtype is torch.float64 else "pass dtype=torch.float64, or take larger steps"
+    return f"{what} cannot be told well from rounding in {point.dtype}: {advice}"
 
 
 def _without(metric: Metric, start: float, size: float, sizes: tuple[float, ...], note: str) -> Smoothness:

@@ -15,15 +15,15 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from gainstage.errors import GainstageError, InputError, SubjectError
 from gainstage.landscape.double_backward import ADVICE, require_whole, twice_differentiable
-from gainstage.seeding import preserved_rng
+from gainstage.landscape.precision import cast_batch, cast_model_
+from gainstage.seeding import generator, preserved_rng
 from gainstage.trace.call import batch_loss, choose_loss, scalar_loss, to_device, unpack
 from gainstage.trace.copies import copied
 from gainstage.trace.lazy_layers import built
-from gainstage.trace.preserve import accumulated_gradients, has_reentrant_checkpoint
+from gainstage.trace.preserve import accumulated_gradients, has_reentrant_checkpoint, leaves_of
 from gainstage.trace.subject import Subject
 
 Norms = Literal["as is", "train", "eval"]
@@ -75,6 +75,10 @@ class Objective:
         parameters: The copy's.
         cost: What was computed so far.
 
+    Validity:
+        What a loss reads of the subject's own model by a closure (a penalty on its weights) is a constant here, for
+        the copy is what moves: pass ``forward`` and use the model that it is given.
+
     Raises:
         InputError: if an argument is out of its range.
         SubjectError: if there are no batches or no real trainable parameters, or the model cannot be copied.
@@ -104,12 +108,13 @@ class Objective:
             first = subject.batches.first()
             subject = built(subject, first)
             found = subject.batches.take(batches)
+        self._foreign = {id(parameter): parameter for parameter in subject.model.parameters()}
         self.subject = copied(subject).replace(batches=found)
         model = self.subject.model
         _set_norms_(model, norms)
         if dtype is not None:
-            model.to(dtype)
-            found = [_cast(batch, dtype) for batch in found]
+            cast_model_(model, dtype)
+            found = [cast_batch(batch, dtype) for batch in found]
         self.batches: list[Any] = [to_device(batch, model) for batch in found]
         trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         if not trained:
@@ -122,6 +127,8 @@ class Objective:
         self.parameters = tuple(parameter for _, parameter in trained)
         self.cost = Cost()
         self._seed = seed
+        # A tensor that the model makes by itself may have another type.
+        self._advice = _TRAINS if dtype is None else f"Check that it trains in {dtype}; pass another dtype= if not."
 
     @property
     def model(self) -> nn.Module:
@@ -153,17 +160,30 @@ class Objective:
     def loss(self, batch: Any) -> float:
         """The loss of a batch."""
         self.cost.forwards += 1
-        with torch.no_grad(), self._scene():
-            return float(self._loss(batch))
+        try:
+            with torch.no_grad(), self._scene():
+                return float(self._loss(batch))
+        except SubjectError:
+            # A loss that differentiates something on its way (by the inputs, in physics) needs gradients.
+            with torch.enable_grad(), self._scene():
+                return float(self._loss(batch).detach())
 
-    def gradient(self, batch: Any) -> tuple[float, torch.Tensor]:
+    def seed_of(self, draw: int) -> int:
+        """The seed of the random numbers of one draw; draw 0 is what all evaluations have that name none."""
+        return generator(self._seed, "draw", str(draw)).initial_seed() if draw else self._seed
+
+    def gradient(self, batch: Any, *, draw: int = 0) -> tuple[float, torch.Tensor]:
         """The loss of a batch and its gradient.
+
+        Args:
+            batch: Of the loss.
+            draw: Which random numbers (dropout): the same for an equal number, independent for another.
 
         Raises:
             SubjectError: if the loss does not depend on any parameter.
         """
         self.cost.gradients += 1
-        with torch.enable_grad(), self._scene():
+        with torch.enable_grad(), self._scene(draw=draw):
             loss = self._loss(batch)
             self._require_history(loss)
             gradients = self._gradients(loss)
@@ -307,6 +327,13 @@ class Objective:
                 "landscape: the loss must depend on the model's parameters, got one without a history. "
                 "Remove detach() or no_grad() between model and loss."
             )
+        leaves = {id(leaf) for leaf in leaves_of(loss)} if self._foreign else set[int]()
+        if not leaves.isdisjoint(self._foreign) and leaves.isdisjoint(map(id, self.parameters)):
+            raise SubjectError(
+                "landscape: the loss must be of the model that it is given, a copy, got one of the original's "
+                "parameters alone. In forward= use the argument: lambda model, batch: ..."
+            )
+        self._foreign = {}  # looked at once
 
     def _require_reached(self, gradients: list[torch.Tensor | None]) -> None:
         if all(gradient is None for gradient in gradients):
@@ -316,7 +343,7 @@ class Objective:
             )
 
     @contextmanager
-    def _scene(self, advice: str = _TRAINS) -> Generator[None]:
+    def _scene(self, advice: str = "", *, draw: int = 0) -> Generator[None]:
         """The same random numbers and the same buffers for every evaluation; errors in one line."""
         tables = [vars(module)["_buffers"] for module in self.model.modules()]
         kept = [(table, dict(table)) for table in tables if table]
@@ -324,7 +351,7 @@ class Objective:
             # Clones in their place: a graph that outlives this scene keeps those that it has read.
             for table, buffers in kept:
                 table.update({name: buffer.clone() for name, buffer in buffers.items() if buffer is not None})
-            with preserved_rng(self._seed), self.explained(advice):
+            with preserved_rng(self.seed_of(draw)), self.explained(advice or self._advice):
                 yield
         finally:
             for table, buffers in kept:
@@ -350,10 +377,3 @@ def _set_norms_(model: nn.Module, norms: Norms) -> None:
         for module in model.modules():
             if hasattr(module, "running_mean"):
                 module.train(norms == "train")
-
-
-def _cast(batch: Any, dtype: torch.dtype) -> Any:
-    def cast(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-    return pytree.tree_map_only(torch.Tensor, cast, dict(batch) if hasattr(batch, "keys") else batch)

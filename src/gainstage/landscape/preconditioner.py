@@ -6,6 +6,7 @@ that it meets is that of P^-½ H P^-½, which has the eigenvalues of P⁻¹ H an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,17 +69,18 @@ def diagonal_preconditioner(objective: Objective, diagonal: torch.Tensor) -> Pre
     """P as given.
 
     Raises:
-        InputError: if it is not a positive vector over the parameters.
+        InputError: if it is not a positive, finite vector over the parameters.
     """
     if tuple(diagonal.shape) != (objective.size,):
         raise InputError(
             f"curvature: preconditioner must be a vector of {objective.size} numbers, one for each parameter, got "
             f"shape {tuple(diagonal.shape)}. Flatten it in the order of the model's trainable parameters."
         )
-    lowest = float(diagonal.min())
-    if not lowest > 0:
+    lowest, highest = float(diagonal.min()), float(diagonal.max())
+    if not (lowest > 0 and math.isfinite(highest)):
         raise InputError(
-            f"curvature: preconditioner must be positive, got {lowest:g}. Add the optimizer's epsilon to the root."
+            "curvature: preconditioner must be positive and finite, got "
+            f"{lowest if not lowest > 0 else highest:g}. Add the optimizer's epsilon to the root."
         )
     return Preconditioner(diagonal.to(objective.point()).rsqrt(), "a diagonal that was passed")
 

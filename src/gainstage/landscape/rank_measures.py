@@ -39,8 +39,8 @@ class NamedRanks:
     Attributes:
         name: Of the layer, as in a trace, or of the parameter.
         kind: Of the layer (``linear``, ``norm``, ...), or ``weight``.
-        rows: Samples, or output units of a weight.
-        columns: Features, or inputs of a unit.
+        rows: Samples, or the first dimension of a weight: output units, but for embeddings and transposed convolutions.
+        columns: Features, or all else of a weight.
         ranks: None where a value is not finite.
     """
 
@@ -60,7 +60,7 @@ def ranks(matrix: torch.Tensor, *, tau: float = 0.01, units: int | None = None) 
         units: d of rank_τ; None: the number of columns.
 
     Raises:
-        InputError: if it is no matrix, or tau is not positive.
+        InputError: if it is no matrix, a value is not finite, or tau is not positive.
 
     Validity:
         Nothing is centred: a common mean is a direction of its own, and the largest one behind a ReLU. Eigenvalues of
@@ -78,13 +78,15 @@ def ranks(matrix: torch.Tensor, *, tau: float = 0.01, units: int | None = None) 
     require_positive("ranks", "tau", tau, "Give a small share of the mean eigenvalue, such as 0.01.")
     if matrix.ndim != 2:
         raise InputError(f"ranks: matrix must have two dimensions, got {matrix.ndim}. Flatten it: x.flatten(1).")
-    a = matrix.detach().double()
+    if not bool(matrix.isfinite().all()):
+        raise InputError("ranks: matrix must be finite, got NaN or infinity. Find where it begins: gainstage check.")
+    a = matrix.detach().to(torch.complex128 if matrix.is_complex() else torch.float64)
     # Scaled, so that squares and fourth powers of any finite float stay in range.
     largest = float(a.abs().max()) if a.numel() else 0.0
     if not largest > 0:
         return Ranks(0.0, 0.0, 0.0, 0)
     a = a / largest
-    gram = a @ a.T if len(a) <= a.shape[1] else a.T @ a
+    gram = a @ a.mH if len(a) <= a.shape[1] else a.mH @ a
     squares = torch.linalg.eigvalsh(gram)
     squares = squares[squares > 1e-14 * squares[-1]]
     singular = squares.sqrt()
@@ -143,7 +145,10 @@ def representation_ranks(
 
 
 def weight_ranks(model: nn.Module, *, tau: float = 0.01) -> tuple[NamedRanks, ...]:
-    """Returns the ranks of each parameter of two dimensions or more, as output units x all else.
+    """Returns the ranks of each parameter of two dimensions or more, as its first dimension x all else.
+
+    The first dimension is that of the output units in linear and convolutional layers, of the entries in an embedding,
+    and of the input channels in a transposed convolution.
 
     Args:
         model: Is only read.

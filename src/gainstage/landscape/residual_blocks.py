@@ -58,7 +58,8 @@ def residual_balance(subject_or_model: Any, batches: Any = None, loss: Any = Non
         subject_or_model, batches, loss: As in `gainstage.check`; the first batch is used, forward only.
 
     Returns:
-        One entry for each residual block of `Trace.residuals`.
+        One entry for each block of `Trace.residuals` where just one of the two terms comes through the branch: a gated
+        sum, x(1 - t) + t f(x) with t of x, has no stream that is left as it is.
 
     Raises:
         SubjectError: if the batch does not fit the model.

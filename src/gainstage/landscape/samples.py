@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from gainstage.errors import SubjectError
@@ -99,7 +101,7 @@ def _relative(difference: torch.Tensor, scale: float) -> float:
     return size / scale if scale > 0 else (0.0 if size == 0 else math.inf)
 
 
-def sample_gradients(objective: Objective, batch: Any) -> Iterator[torch.Tensor]:
+def sample_gradients(objective: Objective, batch: Any, *, draw: int = 0) -> Iterator[torch.Tensor]:
     """The gradient of each sample's own loss, as the rows of matrices of a bounded number of rows.
 
     By `torch.func.vmap`; by a loop over batches of one sample for a model that it does not admit.
@@ -108,6 +110,7 @@ def sample_gradients(objective: Objective, batch: Any) -> Iterator[torch.Tensor]
         objective: Whose loss; a sample's loss must not depend on the other samples, which no batch norm in train
             mode grants.
         batch: Its samples.
+        draw: Of the first sample's random numbers (dropout); each sample has its own.
 
     Returns:
         Matrices of samples x parameters, in the order of the batch.
@@ -117,13 +120,13 @@ def sample_gradients(objective: Objective, batch: Any) -> Iterator[torch.Tensor]
     for first in range(0, length, rows):
         picks = torch.arange(first, min(first + rows, length))
         part = part_of(batch, picks)
-        found = None if len(picks) == 1 else _vectorised(objective, part)
-        yield _looped(objective, part) if found is None else found
+        found = None if len(picks) == 1 else _vectorised(objective, part, draw + first)
+        yield _looped(objective, part, draw + first) if found is None else found
 
 
-def _looped(objective: Objective, batch: Any) -> torch.Tensor:
-    singles = (part_of(batch, torch.tensor([i])) for i in range(batch_length(batch)))
-    return torch.stack([objective.gradient(single)[1] for single in singles])
+def _looped(objective: Objective, batch: Any, draw: int) -> torch.Tensor:
+    singles = [part_of(batch, torch.tensor([i])) for i in range(batch_length(batch))]
+    return torch.stack([objective.gradient(single, draw=draw + i)[1] for i, single in enumerate(singles)])
 
 
 class _Loss(nn.Module):
@@ -139,7 +142,7 @@ class _Loss(nn.Module):
         return batch_loss(self._subject, self.model, batch)
 
 
-def _vectorised(objective: Objective, batch: Any) -> torch.Tensor | None:
+def _vectorised(objective: Objective, batch: Any, draw: int) -> torch.Tensor | None:
     """None where vmap does not admit the model (values that decide what runs, buffers that are written to)."""
     length = batch_length(batch)
     leaves, form = pytree.tree_flatten(plain(batch))
@@ -154,7 +157,9 @@ def _vectorised(objective: Objective, batch: Any) -> torch.Tensor | None:
 
     values = {name: p.detach() for name, p in zip(names, objective.parameters, strict=True)}
     try:
-        with preserved_rng(0):
+        # Fused attention has no batching rule: each sample would be run by itself, with a warning of that.
+        with preserved_rng(objective.seed_of(draw)), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
             mapped = torch.func.vmap(torch.func.grad(loss_of), in_dims=(None, *dims), randomness="different")
             found = mapped(values, *leaves)
     except Exception:

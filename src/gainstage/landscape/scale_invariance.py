@@ -13,6 +13,9 @@ from gainstage.landscape.update import proposed_update
 from gainstage.numerics import require_non_negative, require_positive
 from gainstage.trace.subject import as_subject
 
+# Their step has the same length whatever the gradient's is, up to ε, so that one power of ‖w‖ is left.
+NORMALIZING = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.Adamax, torch.optim.RMSprop)
+
 # Below this ‖w‖‖g‖, as a share of the loss, rounding decides whether a loss has changed.
 _NO_GRADIENT = 1e-10
 
@@ -31,7 +34,8 @@ class EffectiveRate:
         norm, grad_norm: ‖w‖ and ‖g‖.
         unit_grad_norm: ‖w‖‖g‖, the gradient's norm at w/‖w‖; does not change with ‖w‖ if scale-invariant.
         lr, weight_decay: η and λ that the figures are for.
-        effective_lr: η/‖w‖²; None unless scale-invariant.
+        effective_lr: The rate that turns w/‖w‖ as η turns w: η/‖w‖² for SGD, η/‖w‖ for `NORMALIZING` optimizers. None
+            unless scale-invariant, and for other optimizers.
         rotation: Angle in radians between w and where the step would take it.
         norm_growth: ‖w⁺‖/‖w‖ - 1 of that step.
         equilibrium_norm: ‖w‖ = (η‖g̃‖²/(2λ))^¼ with g̃ the gradient at w/‖w‖, to which weight decay brings ‖w‖.
@@ -88,7 +92,8 @@ def effective_lr(
     """Returns which parameters are scale-invariant, measured, and the effective learning rate of these.
 
     If f(aw) = f(w), then ⟨w, ∇f⟩ = 0 and ∇f(aw) = ∇f(w)/a: a step η at w turns it as η/‖w‖² would at w/‖w‖, and
-    lengthens it, ‖w⁺‖² = ‖w‖² + η²‖g‖². Weight decay λ balances that at ‖w‖⁴ = η‖g̃‖²/(2λ), where each step turns w
+    lengthens it, ‖w⁺‖² = ‖w‖² + η²‖g‖². Adam's step does not change with the gradient's length: η turns w as η/‖w‖
+    would turn w/‖w‖. Weight decay λ balances that at ‖w‖⁴ = η‖g̃‖²/(2λ), where each step turns w
     by √(2ηλ).
 
     Args:
@@ -138,30 +143,31 @@ def effective_lr(
     if lr is not None:
         update = update - lr * weight_decay * objective.point()
     steps = objective.split(update)
-    rates = dict.fromkeys(objective.names, (lr, weight_decay, True)) if lr is not None else _of_groups(objective)
+    rates = dict.fromkeys(objective.names, (lr, weight_decay, 2, True)) if lr is not None else _of_groups(objective)
     found: list[EffectiveRate] = []
     for name in objective.names:
         w, g = point[name].double(), grads[name].double()
         tested = _tested(objective, batch, value, name, w, g, tolerance)
-        found.append(_rate(name, w, g, steps[name].double(), tested, rates.get(name, (None, 0.0, False))))
+        found.append(_rate(name, w, g, steps[name].double(), tested, rates.get(name, (None, 0.0, None, False))))
     odd = [entry.name for entry in found if not math.isfinite(entry.grad_norm)]
     step = "sgd" if lr is not None else type(subject.optimizer).__name__
     return EffectiveRates(value, step, tuple(found), f"the gradient is not finite in {', '.join(odd)}" if odd else "")
 
 
-_Rate = tuple[float | None, float, bool]
+_Rate = tuple[float | None, float, int | None, bool]
 _Tested = tuple[bool | None, float | None, float | None, float | None]
 
 
 def _of_groups(objective: Objective) -> dict[str, _Rate]:
-    """lr, weight decay, and whether the step is plain SGD's, of each parameter that the optimizer holds."""
+    """lr, decay, the power of ‖w‖ in the effective rate, and whether it is plain SGD, of what the optimizer holds."""
     optimizer = objective.subject.optimizer
     assert optimizer is not None  # proposed_update has said so
     names = {id(parameter): name for name, parameter in zip(objective.names, objective.parameters, strict=True)}
+    power = 2 if isinstance(optimizer, torch.optim.SGD) else 1 if isinstance(optimizer, NORMALIZING) else None
     found: dict[str, _Rate] = {}
     for group in optimizer.param_groups:
         plain = type(optimizer) is torch.optim.SGD and not group["momentum"] and not group["maximize"]
-        rate = (float(group.get("lr", 0.0)), float(group.get("weight_decay", 0.0)), plain)
+        rate = (float(group.get("lr", 0.0)), float(group.get("weight_decay", 0.0)), power, plain)
         found.update({names[id(p)]: rate for p in group["params"] if id(p) in names})
     return found
 
@@ -195,14 +201,14 @@ def _rate(
     name: str, w: torch.Tensor, g: torch.Tensor, step: torch.Tensor, tested: _Tested, rate: _Rate
 ) -> EffectiveRate:
     invariant, radial, loss_change, gradient_change = tested
-    lr, decay, plain = rate
+    lr, decay, power, plain = rate
     norm, grad_norm = float(w.norm()), float(g.norm())
     usable = bool(invariant) and lr is not None and norm > 0
     settles = usable and plain and decay > 0
     growth = float((w + step).norm()) / norm - 1 if norm > 0 else None
     return EffectiveRate(
         name, invariant, radial, loss_change, gradient_change, norm, grad_norm, norm * grad_norm, lr, decay,
-        effective_lr=lr / norm**2 if usable and lr is not None else None,
+        effective_lr=lr / norm**power if usable and lr is not None and power is not None else None,
         rotation=_angle(w, w + step),
         norm_growth=growth if growth is not None and math.isfinite(growth) else None,
         equilibrium_norm=(lr * (norm * grad_norm) ** 2 / (2 * decay)) ** 0.25 if settles and lr is not None else None,

@@ -12,6 +12,7 @@ from gainstage.errors import InputError
 from gainstage.landscape.lanczos import Product
 from gainstage.landscape.objective import Norms, Objective
 from gainstage.landscape.operators import Method, Operator, bend
+from gainstage.landscape.precision import working_dtype
 from gainstage.numerics.intervals import Interval, paired_interval
 from gainstage.seeding import generator
 from gainstage.trace.subject import as_subject
@@ -70,7 +71,7 @@ def hessian_trace(
         operator: ``hessian``, ``gauss-newton`` or ``fisher``.
         products: ``exact`` or ``difference``.
         most: Products; with as many as there are parameters the trace is exact.
-        dtype: To compute in.
+        dtype: To compute in. None: as the parameters are, and float32 for half precision.
         seed: Of the random vectors and of dropout.
 
     Returns:
@@ -89,9 +90,9 @@ def hessian_trace(
     References:
         Meyer, Musco, Musco and Woodruff 2021, Hutch++: optimal stochastic trace estimation.
     """
-    objective = Objective(
-        as_subject(subject_or_model, batches, loss), batches=count, norms=norms, dtype=dtype, seed=seed
-    )
+    subject = as_subject(subject_or_model, batches, loss)
+    dtype = working_dtype(subject.model, dtype)
+    objective = Objective(subject, batches=count, norms=norms, dtype=dtype, seed=seed)
     found = bend(objective, operator=operator, products=products)
     part, estimate, used, note = math.nan, Interval(math.nan, math.nan, math.nan, 0, 0.95), 0, found.fault
     if not note:

@@ -9,6 +9,7 @@ import torch
 from gainstage.errors import GainstageError, InputError, SubjectError
 from gainstage.landscape.objective import Objective
 from gainstage.numerics import require_positive
+from gainstage.seeding import preserved_rng
 
 
 def proposed_update(objective: Objective, gradient: torch.Tensor, lr: float | None = None) -> torch.Tensor:
@@ -46,7 +47,7 @@ def proposed_update(objective: Objective, gradient: torch.Tensor, lr: float | No
         optimizer.load_state_dict(copy.deepcopy(state))
         for parameter, part in zip(objective.parameters, objective.split(gradient).values(), strict=True):
             parameter.grad = part.clone()
-        with torch.enable_grad():
+        with preserved_rng(0), torch.enable_grad():  # an optimizer that adds noise draws it from the user's generator
             optimizer.step()
         moved = [p.detach() - old for p, old in zip(objective.parameters, before, strict=True)]
         return objective.flat(moved)

@@ -110,10 +110,16 @@ def class_targets(outputs: torch.Tensor, targets: Any) -> bool:
     return targets.ndim == outputs.ndim - 1
 
 
+def classes_last(outputs: torch.Tensor, targets: Any) -> bool:
+    """Whether the shapes say that classes stand in the last of more than two dimensions, not in dimension 1."""
+    if not isinstance(targets, torch.Tensor) or outputs.ndim < 3:
+        return False
+    return outputs.shape[:-1] == targets.shape and outputs.shape[:1] + outputs.shape[2:] != targets.shape
+
+
 def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Cross-entropy with the classes in dimension 1, or in the last one where the shapes say so."""
-    last = outputs.shape[:-1] == targets.shape and outputs.shape[:1] + outputs.shape[2:] != targets.shape
-    if outputs.ndim > 2 and last:
+    if classes_last(outputs, targets):
         return F.cross_entropy(outputs.flatten(0, -2), targets.flatten().long())
     return F.cross_entropy(outputs, targets.long())
 

@@ -7,7 +7,7 @@ that running re-binds or fills (caches, counters) are put back from shallow copi
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,16 +126,23 @@ def _same_entries(left: dict[Any, Any], right: dict[Any, Any]) -> bool:
 
 def has_reentrant_checkpoint(loss: torch.Tensor) -> bool:
     """Whether the loss's graph holds a node that `torch.autograd.grad` passes over or refuses."""
+    return any("CheckpointFunction" in type(node).__name__ for node in _nodes(loss))
+
+
+def leaves_of(loss: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The tensors in which the loss's graph ends."""
+    return (node.variable for node in _nodes(loss) if hasattr(node, "variable"))
+
+
+def _nodes(loss: torch.Tensor) -> Iterator[Any]:
     awaiting, seen = [loss.grad_fn], set[Any]()
     while awaiting:
         node = awaiting.pop()
         if node is None or node in seen:
             continue
-        if "CheckpointFunction" in type(node).__name__:
-            return True
+        yield node
         seen.add(node)
         awaiting.extend(parent for parent, _ in node.next_functions)
-    return False
 
 
 def accumulated_gradients(loss: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor | None]:
