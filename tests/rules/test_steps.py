@@ -56,6 +56,13 @@ def test_a_lost_trial_counts_only_after_a_step_upwards(
     assert codes("OPT001", trial, **step) == ["warning"] * (speaks and step["loss_after"] > 2.4)
 
 
+@pytest.mark.parametrize(("peak", "expected"), [(300.0, ["warning"]), (200.0, []), (math.inf, [])])
+@pytest.mark.parametrize("end", [2.35, 2.0])
+def test_a_trial_that_is_thrown_up_later_counts_where_it_stays(peak: float, expected: list[str], end: float) -> None:
+    trial = (2.4, 2.3, peak, *(end,) * 100)
+    assert codes("OPT001", trial) == (expected if end > 2.3 else [])
+
+
 def test_small_steps_and_momentum() -> None:
     small = {"promise": 5e-5, "most": RatioRecord("w", 5e-5)}
 

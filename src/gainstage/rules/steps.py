@@ -45,8 +45,9 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The first step at this learning rate throws the loss far up, or training stays above where it knew nothing.
 
     What: after one step on its own batch the loss is more than 100 times (error: 434 times) that of outputs that are
-        all zero, and that of the start; or the step raises the loss, and a trial of 100 steps or more ends above the
-        loss of outputs that are all zero and is no longer on its way down.
+        all zero, and that of the start; or the step raises the loss, or a later one of a trial of 100 steps or more
+        throws it up a hundredfold, and that trial ends above the loss of outputs that are all zero and is no longer on
+        its way down.
     Why it hurts: the step leaves the region in which the gradient says anything; what was initialized is lost.
     How measured: the optimizer's own step, made on a copy; the same batch and the same random numbers before and
         after it. The largest curvature times the learning rate is not asked: runs that ended well began with products
@@ -65,8 +66,8 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if size > WILD.value:
         severity: Severity = "error" if size > WILD_ERROR.value else "warning"
         yield _too_high(trace, severity, size, WILD.value, _thrown(step, size))
-    elif _rise(step, yardstick=step.loss or 0.0) > 1 and (lost := _lost(trace, step.zero_loss or 0.0)):
-        yield _too_high(trace, "warning", size, WILD.value, lost)
+    elif what := _thrown_off(trace, step):
+        yield _too_high(trace, "warning", size, WILD.value, what)
 
 
 def _unusable(step: StepRecord | None) -> str:
@@ -92,21 +93,31 @@ def _thrown(step: StepRecord, size: float) -> str:
     return f"{start} to {step.loss_after:.3g}, {size:.3g} times the higher of that and the loss at zero outputs"
 
 
+def _thrown_off(trace: Trace, step: StepRecord) -> str:
+    """How the first step or a later one of the trial threw the loss up, where it stayed; empty if it did not."""
+    ended = _lost(trace, step.zero_loss or 0.0)
+    if not ended or trace.trial is None:
+        return ""
+    if _rise(step, yardstick=step.loss or 0.0) > 1:
+        return f"raises the loss of its own batch, and {ended}"
+    peak = max((loss for loss in trace.trial.losses if math.isfinite(loss)), default=0.0)
+    if peak > WILD.value * max(step.loss or 0.0, step.zero_loss or 0.0):
+        return f"does no harm yet, but further ones throw the loss up to {peak:.3g}, and {ended}"
+    return ""
+
+
 def _lost(trace: Trace, zero_loss: float) -> str:
-    """What a trial shows of a rate that is too high; empty if nothing."""
+    """How a trial ended that did not get below zero outputs, and is not about to; empty if it did, or there is none."""
     if trace.trial is None or trace.trial.steps < LOST_STEPS.value or not trace.trial.losses:
         return ""
     losses = trace.trial.losses
     if not math.isfinite(losses[-1]):
-        return f"raises the loss of its own batch, and after {len(losses)} steps it is not finite"
+        return f"after {len(losses)} steps it is not finite"
     share = max(1, len(losses) // 5)
     middle, end = median(losses[2 * share : 3 * share]), median(losses[-share:])
     if end <= zero_loss or end <= FALLING.value * middle:
         return ""
-    return (
-        f"raises the loss of its own batch, and after {len(losses)} steps it is {end:.3g}, not below the "
-        f"{zero_loss:.3g} of a network that knows nothing"
-    )
+    return f"after {len(losses)} steps it is {end:.3g}, not below the {zero_loss:.3g} of a network that knows nothing"
 
 
 def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, what: str) -> Finding:
