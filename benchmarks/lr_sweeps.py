@@ -1,6 +1,6 @@
 """What an exhaustive sweep of learning rates finds for each setting: the best rate, and the edges of training.
 
-    python benchmarks/lr_sweeps.py FOLDER [--set development|test|all]
+    python benchmarks/lr_sweeps.py FOLDER [--set development|test|all] [--horizons]
 
 Every rate of a grid of six a decade, two seeds, 200 steps at a constant rate, by the sweep engine. The figure of a run
 is the median batch loss of its last tenth; a rate's is the mean over the seeds, and a run that diverged has none.
@@ -32,6 +32,7 @@ from gainstage.sweep.data import loaded
 SEEDS = (0, 1)
 _EVERY = 4
 _LAST = 6
+HORIZONS = (12, 16, 24, 32, 48, 64, 100, 150)
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,55 @@ def chosen(name: str) -> Iterable[Setting]:
     return [setting for key, settings in sets.items() if name in (key, "all") for setting in settings]
 
 
+def predicted(setting: Setting, folder: Path) -> tuple[float, dict[int, float]]:
+    """log10 of one seed's edge after all steps, and of what the first steps of the other seed's runs make of it."""
+    spec = spec_of(setting)
+    rows, found = list(sweep.run(spec, store=folder / spec.name)), swept(setting, folder)
+    nothing = found.finals[found.best] + (found.level - found.finals[found.best]) / 0.9
+    ends = {row.values["lr"]: _final(row) for row in rows if row.values["seed"] == SEEDS[0]}
+    curves = {row.values["lr"]: row.curves["batch_loss"] for row in rows if row.values["seed"] == SEEDS[1]}
+    early: dict[int, float] = {}
+    for steps in HORIZONS:
+        last = steps // _EVERY
+        figures = {lr: _settled(curve[last - 2 : last + 1]) for lr, curve in curves.items()}
+        lowest = min(sorted(figures), key=lambda lr: figures[lr])
+        limit = nothing * (1.005 if figures[lowest] > 0.9 * nothing else 1.0)
+        early[steps] = _first_lost(figures, lowest, limit)
+    return _first_lost(ends, found.best, found.level), early
+
+
+def _settled(losses: tuple[float, ...]) -> float:
+    return statistics.median(losses) if math.isfinite(losses[-1]) else math.inf
+
+
+def _first_lost(figures: dict[float, float], best: float, limit: float) -> float:
+    """log10 of the middle between the last rate below the limit and the first that is not; inf without one."""
+    grid = sorted(figures)
+    lost = next((place for place, lr in enumerate(grid) if lr >= best and not figures[lr] < limit), None)
+    return math.inf if lost is None else math.log10(grid[lost] * grid[max(0, lost - 1)]) / 2
+
+
+def horizons(pairs: list[tuple[float, dict[int, float]]]) -> None:
+    """With the margin that 95 % of safe maxima need to lie below the edge: the share above a third of it."""
+    for steps in HORIZONS:
+        known = [(early[steps], late) for late, early in pairs if early[steps] < math.inf]
+        errors = [early - late for early, late in known if late < math.inf]
+        margins = sorted([early - late for early, late in known])
+        margin = margins[math.ceil(0.95 * len(margins)) - 1] + 1e-9
+        third = sum(error - margin > -math.log10(3) for error in errors) / len(errors)
+        spread = statistics.pstdev(errors)
+        print(f"{steps:4d} steps: error {spread:.2f} decades, margin {margin:.2f}, above a third {third:.0%}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--set", choices=("development", "test", "all"), default="development")
+    parser.add_argument("--horizons", action="store_true", help="how well the first steps tell the edge of all")
     options = parser.parse_args()
+    if options.horizons:
+        horizons([entry for setting in chosen(options.set) if (entry := predicted(setting, options.folder))])
+        return
     for setting in chosen(options.set):
         found = swept(setting, options.folder)
         print(
