@@ -17,6 +17,7 @@ from gainstage.cli import targets
 from gainstage.cli.output import deliver, stderr, stdout
 from gainstage.cli.sweeping import in_sight
 from gainstage.errors import InputError
+from gainstage.report.picture_files import picture_path
 from gainstage.report.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def map_(
     batch_size: int = targets.BATCH_SIZE,
 ) -> int:
     """Show where a network trains, over initial scale, learning rate and normalization."""
-    if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
-        raise InputError(f"--plot: file must end in .svg or .png, got {str(plot)!r}. Name it so.")
+    if plot is not None:
+        picture_path(plot)
     limits = _range("--scales", scales), _range("--lrs", rates)
     if target.endswith(".toml"):
         return _written(_of_sweep(Path(target), store), form, output, html, plot)

@@ -10,7 +10,7 @@ import typer
 
 from gainstage.cli import targets
 from gainstage.cli.output import deliver, stderr, stdout
-from gainstage.errors import InputError
+from gainstage.report.picture_files import picture_path
 from gainstage.report.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def lr(
     batch_size: int = targets.BATCH_SIZE,
 ) -> None:
     """Suggest a learning rate and a safe maximum, from short runs on copies."""
-    if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
-        raise InputError(f"--plot: file must end in .svg or .png, got {str(plot)!r}. Name it so.")
+    if plot is not None:
+        picture_path(plot)
     subject = targets.load(target, input_shape, classes, batch_size)
     from gainstage.landscape import suggest_lr  # late: it needs torch
 

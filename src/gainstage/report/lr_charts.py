@@ -8,10 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gainstage.errors import InputError
 from gainstage.landscape.learning_rate.records import LearningRate
-from gainstage.report.theory_charts import FILE_CONFIG
-from gainstage.report.writing import write_atomically, write_bytes_atomically
+from gainstage.report.picture_files import write_picture
 
 _RAMP, _HELD, _LOST, _RECOMMENDED, _SAFE = "#6b7f8c", "#1f8f70", "#c2603a", "#2f9e7e", "#c48a2a"
 
@@ -62,18 +60,10 @@ def write_lr(found: LearningRate, path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: if the ending is another, or the file cannot be written.
     """
-    place = Path(path)
-    if place.suffix.lower() not in (".svg", ".png"):
-        raise InputError(f"--plot: file must end in .svg or .png, got {str(place)!r}. Name it so.")
     alt: Any = importlib.import_module("altair")
-    vl_convert: Any = importlib.import_module("vl_convert")
 
     title = f"Learning rates of {found.name or 'the model'}: {found.optimizer}"
-    chart = lr_chart(found).properties(title=alt.Title(title, subtitle=LEGEND))
-    specification = {**chart.to_dict(), "config": FILE_CONFIG}
-    if place.suffix.lower() == ".svg":
-        return write_atomically(place, vl_convert.vegalite_to_svg(specification), "--plot")
-    return write_bytes_atomically(place, vl_convert.vegalite_to_png(specification, scale=2), "--plot")
+    return write_picture(lr_chart(found).properties(title=alt.Title(title, subtitle=LEGEND)), path)
 
 
 LEGEND = "line: the rate doubles at every step; points: ends of short runs at a constant rate"

@@ -8,9 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gainstage.errors import InputError
-from gainstage.report.theory_charts import FILE_CONFIG
-from gainstage.report.writing import write_atomically, write_bytes_atomically
+from gainstage.report.picture_files import write_picture
 from gainstage.sweep.trainability.lattice import Axis
 from gainstage.sweep.trainability.records import Region, TrainabilityMap
 
@@ -83,19 +81,12 @@ def write_map(found: TrainabilityMap, path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: if the ending is another, or the file cannot be written.
     """
-    place = Path(path)
-    if place.suffix.lower() not in (".svg", ".png"):
-        raise InputError(f"--plot: file must end in .svg or .png, got {str(place)!r}. Name it so.")
     alt: Any = importlib.import_module("altair")
-    vl_convert: Any = importlib.import_module("vl_convert")
 
     charts = [map_chart(found, region) for region in found.regions]
     title = f"Where {found.name or 'the model'} trains: {found.steps} steps of {found.optimizer}"
     whole = alt.concat(*charts, columns=3, title=alt.Title(title, subtitle=_LEGEND))
-    specification = {**whole.to_dict(), "config": FILE_CONFIG}
-    if place.suffix.lower() == ".svg":
-        return write_atomically(place, vl_convert.vegalite_to_svg(specification), "--plot")
-    return write_bytes_atomically(place, vl_convert.vegalite_to_png(specification, scale=2), "--plot")
+    return write_picture(whole, path)
 
 
 _LEGEND = "green: makes at least half of the best run's progress; red: diverged; ring: recommended learning rate"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gainstage.errors import InputError
-from gainstage.report.writing import write_atomically, write_bytes_atomically
+from gainstage.report.picture_files import picture_path, write_picture
 from gainstage.theory import (
     Activation,
     PhaseDiagram,
@@ -26,14 +26,6 @@ from gainstage.theory import (
 
 _WIDTH, _HEIGHT = 460, 340
 _INK, _EDGE, _ORDERED, _CHAOTIC = "#1f2933", "#111111", "#2b6cb0", "#c05621"
-FILE_CONFIG: dict[str, Any] = {
-    "background": "white",
-    "font": "Helvetica, Arial, DejaVu Sans, sans-serif",
-    "view": {"stroke": "#9aa5b1"},
-    "axis": {"labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": 500, "gridOpacity": 0.35},
-    "legend": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "symbolStrokeWidth": 3},
-    "title": {"fontSize": 14, "fontWeight": 600, "anchor": "start", "color": _INK},
-}
 _WEIGHT_AXIS = "weight variance σ_w² = fan_in · Var W"
 _CURVES = ("#2b6cb0", "#111111", "#c05621", "#8b1e3f")
 
@@ -72,17 +64,8 @@ def write_chart(topic: str, name: str, path: str | os.PathLike[str]) -> Path:
         InputError: if the topic has no chart, the ending is another, or the file cannot be written.
         UnknownNameError: if the activation is not known.
     """
-    place = Path(path)
-    if place.suffix.lower() not in (".svg", ".png"):
-        raise InputError(f"--plot: file must end in .svg or .png, got {str(place)!r}. Name it so.")
-    chart = theory_chart(topic, activation(name))
-    import vl_convert  # slow to import, and only charts need it
-
-    specification = chart.to_dict()
-    specification["config"] = FILE_CONFIG
-    if place.suffix.lower() == ".svg":
-        return write_atomically(place, vl_convert.vegalite_to_svg(specification), "--plot")
-    return write_bytes_atomically(place, vl_convert.vegalite_to_png(specification, scale=2), "--plot")
+    place = picture_path(path)
+    return write_picture(theory_chart(topic, activation(name)), place)
 
 
 def _phase_chart(act: Activation) -> Any:
