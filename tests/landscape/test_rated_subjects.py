@@ -116,6 +116,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "huge targets": lambda: Subject(network(1), values(1e18, 1e18)),
     "tiny loss": lambda: Subject(network(1), values(), _mse(0.0, 1e-30)),
     "from zero": lambda: Subject(network(1), values(), lambda y, _: (y - y.detach()).mean()),
+    "deep": lambda: Subject(network(3, *[nn.Sequential(nn.ReLU(), nn.Linear(8, 8)) for _ in range(30)]), classes()),
     "eval mode": lambda: Subject(network(3, nn.BatchNorm1d(8)).eval(), classes()),
     "lazy": lambda: Subject(nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.LazyLinear(3)), classes()),
     "lazy with optimizer": _lazy_with_optimizer,
@@ -146,6 +147,7 @@ def test_every_kind_of_subject_has_a_rate(kind: str) -> None:
         ("far above", "the loss does not fall by a thousandth of itself"),
         ("a batch of nan", "At every rate tried the loss ended as inf or nan"),
         ("a batch of nan", "No short run held"),
+        ("deep", "No short run came below a network that knows nothing"),
     ],
 )
 def test_what_makes_it_doubtful_is_said(kind: str, note: str) -> None:

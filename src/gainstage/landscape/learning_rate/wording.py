@@ -15,6 +15,8 @@ VALIDITY = (
 )
 # Fewer batches are said to be few; a smaller share by which the loss falls along the first update is said to be small.
 _FEW, _FALL = 8, 0.001
+# Short runs that stay within this share of the reference have not learned anything yet.
+_PROGRESS = 0.01
 
 
 def reason_of(rate: float, edge: float, held: float, lost: float, noise: float) -> str:
@@ -50,6 +52,12 @@ def notes_of(
         found.append("No short run held: look at the initialization and the data first (gainstage check).")
     if not held and all(not math.isfinite(run.losses[-1]) for run in search.runs):
         found.append("At every rate tried the loss ended as inf or nan: a batch, or half precision, may be the cause.")
+    lowest = min((run.last for run in search.runs), default=math.inf)
+    if held and lowest > search.reference - _PROGRESS * abs(search.reference):
+        found.append(
+            "No short run came below a network that knows nothing: if it trains at no rate, the cause is another "
+            "(gainstage check)."
+        )
     if min(profile.mean) > 1 - _FALL:
         found.append(
             "Along the first update the loss does not fall by a thousandth of itself: it hardly shows what a rate "
