@@ -70,6 +70,14 @@ def test_little_work_is_not_measured_for_long(seconds: dict[int, float], monkeyp
     # Each trial takes a second by this clock: of 20 seconds of work two may be spent, and three trials take more.
     assert chosen(20) == ("vectorised", 4)
     assert tried == [4]
+    # Of 200 seconds ten may be spent, but two where four at once are no faster than one by one.
+    tried.clear()
+    assert chosen(200, most=16) == ("vectorised", 16)
+    assert tried == [4, 8, 16]
+    tried.clear()
+    seconds.update({4: 1.1})
+    assert chosen(200, most=16) == ("looped", 1)
+    assert tried == [4]
 
 
 def test_structures_are_what_chunks_share() -> None:

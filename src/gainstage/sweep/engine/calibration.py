@@ -24,9 +24,10 @@ from gainstage.sweep.spec import Spec
 _SIZES = {"cpu": (4, 8, 16, 32, 64, 128)}
 _LARGE_SIZES = (64, 256, 1024, 4096, 16384)
 
-# The share of the work that measuring may cost, and how much slower than the best a smaller chunk may be: it is spread
-# more evenly, and leaves room in a cache that the other processes share, which were not at work when it was measured.
-_SHARE = 0.05
+# The share of the work that measuring may cost, and the same where a few at once are no faster than one by one.
+# How much slower than the best a smaller chunk may be: it is spread more evenly, and leaves room in a cache that the other
+# processes share, which were not at work when it was measured.
+_SHARE, _DOUBTFUL = 0.05, 0.01
 _WORTH = 1.1
 _GAIN = 0.95
 
@@ -128,9 +129,10 @@ def _fastest(spec: Spec, kind: Kind, cells: Sequence[Cell], most: int, alone: fl
             break
         spent += time.perf_counter() - start
         best = min(tried.values())
+        share = _SHARE if best < alone else _DOUBTFUL
         # The next size takes about twice as long to try; a size far from the best has the cache behind it, and where
         # a few at once are far slower than one by one, more will not be faster.
-        if 3 * spent > _SHARE * alone * len(cells) or tried[size] > 1.25 * best or best > 1.5 * alone:
+        if 3 * spent > share * alone * len(cells) or tried[size] > 1.25 * best or best > 1.5 * alone:
             break
     if not tried:
         return 1, math.inf
