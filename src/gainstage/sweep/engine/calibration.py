@@ -25,8 +25,8 @@ _SIZES = {"cpu": (4, 8, 16, 32, 64, 128)}
 _LARGE_SIZES = (64, 256, 1024, 4096, 16384)
 
 # The share of the work that measuring may cost, and the same where a few at once are no faster than one by one.
-# How much slower than the best a smaller chunk may be: it is spread more evenly, and leaves room in a cache that the other
-# processes share, which were not at work when it was measured.
+# How much slower than the best a smaller chunk may be: it is spread more evenly, and leaves room in a cache that the
+# other processes share, which were not at work when it was measured.
 _SHARE, _DOUBTFUL = 0.05, 0.01
 _WORTH = 1.1
 _GAIN = 0.95
