@@ -35,4 +35,4 @@ def require_whole(found: LearningRate) -> None:
     assert found.equivalents <= MOST
     assert found.family in ("plain", "momentum", "adaptive")
     assert "\n" not in str(found)
-    assert json.loads(found.to_json())["recommended"] == found.recommended
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["recommended"] == found.recommended

@@ -16,7 +16,7 @@ from gainstage.landscape.loss_along import StepProfile
 from gainstage.report.html.lr_page import render_lr_page
 from gainstage.report.lr_charts import lr_chart, write_lr
 from gainstage.report.lr_json import lr_json, schema_text, shipped_schema
-from gainstage.report.lr_text import lr_lines
+from gainstage.report.lr_text import lr_lines, picture
 
 PROFILE = StepProfile("optimizer", (0.1, 1.0), (2.3,), ((0.9, math.inf),), 1.0, 1.0, 0.1, 0.2, 2.0)
 RUNS = (
@@ -53,6 +53,16 @@ def test_the_picture_marks_the_rates_under_their_columns() -> None:
     assert any(line.rstrip().endswith("×") and "runs" not in line for line in lines)
 
 
+def test_negative_losses_stand_in_the_picture_too() -> None:
+    runs = (ShortRun(0.05, (-5.0, -6.0, -7.0), -7.0, held=True),)
+    found = replace(FOUND, start=-5.0, reference=-5.0, runs=runs, ramp=((0.01, 0.02, 0.04), (-5.0, -6.0, -2.0)))
+    columns = [line[8:] for line in picture(found, 80)[:6]]
+    assert "".join(columns).count("×") == 1
+    assert any("█" in line for line in columns)
+    rows = [row for layer in lr_chart(found).to_dict()["layer"] for row in layer["data"]["values"]]
+    assert sorted(row["loss"] for row in rows if "loss" in row) == [-7.0, -6.0, -5.0, -4.0]
+
+
 @pytest.mark.parametrize("width", [20, 40, 200])
 def test_the_picture_fits_its_width(width: int) -> None:
     wide = replace(FOUND, ramp=(tuple(1e-6 * 2.0**k for k in range(30)), (2.0,) * 30))
@@ -78,7 +88,7 @@ def test_the_page_escapes_names_and_holds_all_runs() -> None:
     page = render_lr_page(FOUND)
     assert "a &lt;model&gt;" in page
     assert "<model>" not in page
-    assert "Start at a learning rate of 0.02; stay below 0.04." in page
+    assert "Start at a learning rate of 0.02; go no higher than 0.04." in page
     assert page.count("lost its way") >= 1
     assert "<script" not in page
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gainstage.landscape.learning_rate.records import LearningRate
+from gainstage.report.lr_text import ceiling
 from gainstage.report.picture_files import write_picture
 
 _RAMP, _HELD, _LOST, _RECOMMENDED, _SAFE = "#6b7f8c", "#1f8f70", "#c2603a", "#2f9e7e", "#c48a2a"
@@ -23,7 +24,7 @@ def lr_chart(found: LearningRate, *, width: int = 520, height: int = 260) -> Any
     """
     alt: Any = importlib.import_module("altair")  # slow, and only pictures need it
 
-    top = 1.5 * max(found.start, found.reference)
+    top = ceiling(found)
     ramp = [{"lr": rate, "loss": _capped(loss, top)} for rate, loss in zip(*found.ramp, strict=True)]
     runs = [{"lr": run.lr, "loss": _capped(run.last, top), "outcome": _outcome(run.held)} for run in found.runs]
     rules = [

@@ -44,6 +44,12 @@ def basis(found: LearningRate) -> str:
     )
 
 
+def ceiling(found: LearningRate) -> float:
+    """The loss above which a picture shows only that it was above: a fifth beyond that of the start."""
+    highest = max(found.start, found.reference)
+    return highest + abs(highest) / 5
+
+
 def picture(found: LearningRate, width: int) -> list[str]:
     """The ramp's losses over its rates, and below them the short runs and the suggestion's two rates."""
     rates, losses = found.ramp
@@ -56,7 +62,7 @@ def picture(found: LearningRate, width: int) -> list[str]:
     def place(rate: float) -> int:
         return min(columns - 1, round(math.log2(rate / first) / stride))
 
-    top = 1.2 * max(found.start, found.reference)
+    top = ceiling(found)
     low = min((loss for loss in losses if math.isfinite(loss)), default=0.0)
     shown = {place(rate): loss for rate, loss in zip(rates, losses, strict=True)}
     lines: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -75,10 +74,6 @@ class LearningRate:
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain numbers, lists and texts; what is not finite is None."""
         return _plain(asdict(self))
-
-    def to_json(self) -> str:
-        """`to_dict` as JSON."""
-        return json.dumps({"schema_version": 1, **self.to_dict()}, indent=1)
 
     def __str__(self) -> str:
         return (

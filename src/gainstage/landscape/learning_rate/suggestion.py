@@ -37,6 +37,8 @@ from gainstage.trace.subject import Subject, as_subject
 MOST = 60
 # Batches whose gradients tell the noise; products for the curvature.
 _NOISE_BATCHES, _PRODUCTS = 4, 2
+# By what a ramp, which doubles the rate before it sees the harm, comes out above the edge of constant rates.
+_OVERSHOOT = 2.0
 # What the first step of the profile promises, as a share of the loss, and by what its steps grow.
 _PROMISE, _POINTS, _SPACING = 0.02, 6, 4.0
 
@@ -119,7 +121,7 @@ def suggest_lr(
         # A lazy model was built by a forward pass.
         measured = _measured(chosen.subject, seed, before=int(any(map(is_lazy, subject.model.parameters()))))
         search = Search(chosen.subject, measured.highest, measured.reference, seed, measured.largest)
-        guess = search.ramped(measured.profile.steps[0]) / 2
+        guess = search.ramped(measured.profile.steps[0]) / _OVERSHOOT
         held, lost = search.edge(guess, math.floor(MOST - measured.cost) - search.steps)
     return _judged(subject, chosen, measured, search, held, lost)
 

@@ -29,7 +29,7 @@ def render_lr_page(found: LearningRate, *, title: str | None = None) -> str:
     return template("lr.html.j2").render(
         title=title or found.name or "Model",
         css=Markup(resource("page.css")),
-        verdict=f"Start at a learning rate of {figure(found.recommended, 2)}; stay below {figure(found.safe_max, 2)}.",
+        verdict=f"Start at a learning rate of {figure(found.recommended, 2)}; go no higher than {figure(found.safe_max, 2)}.",
         facts=[
             ("optimizer", found.optimizer), ("recommended", figure(found.recommended, 2)),
             ("safe maximum", figure(found.safe_max, 2)), ("noise of a batch", figure(found.noise, 2)),
