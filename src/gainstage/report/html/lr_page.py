@@ -25,14 +25,15 @@ def render_lr_page(found: LearningRate, *, title: str | None = None) -> str:
         found: The suggestion.
         title: The model's name by default.
     """
+    start, most = figure(found.recommended, 2), figure(found.safe_max, 2)
     profile = zip(found.profile.steps, found.profile.mean, strict=True)
     return template("lr.html.j2").render(
         title=title or found.name or "Model",
         css=Markup(resource("page.css")),
-        verdict=f"Start at a learning rate of {figure(found.recommended, 2)}; go no higher than {figure(found.safe_max, 2)}.",
+        verdict=f"Start at a learning rate of {start}; go no higher than {most}.",
         facts=[
-            ("optimizer", found.optimizer), ("recommended", figure(found.recommended, 2)),
-            ("safe maximum", figure(found.safe_max, 2)), ("noise of a batch", figure(found.noise, 2)),
+            ("optimizer", found.optimizer), ("recommended", start),
+            ("safe maximum", most), ("noise of a batch", figure(found.noise, 2)),
             ("curvature limit 2/λ", figure(found.curvature_limit, 2)),
         ],
         reason=f"{sentence(found.reason)} {found.validity}",
