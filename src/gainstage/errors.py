@@ -5,6 +5,7 @@
     │   ├── SubjectError      the model, batch, loss or optimizer do not fit together
     │   ├── TargetError       a command-line TARGET cannot be loaded
     │   ├── SpecError         a sweep's specification cannot be used
+    │   ├── MissingDataError  a data set that must be installed, or lie in a local folder
     │   └── UnknownNameError  a name that is not in a registry; suggests the nearest one
     ├── InitializationError   a model that cannot be initialized as asked
     ├── SweepError            a sweep that cannot go on; what it has done is kept
@@ -38,6 +39,10 @@ class TargetError(InputError):
 
 class SpecError(InputError):
     """A sweep's specification, or what it refers to, cannot be used."""
+
+
+class MissingDataError(InputError):
+    """A data set that must be installed, or lie in a local folder."""
 
 
 class UnknownNameError(InputError):

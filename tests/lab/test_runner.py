@@ -52,6 +52,7 @@ PLANTED = Claim(
     prediction="gap > 0",
     scope=Scope("none", "generated", "one point"),
     designs={"quick": PlantedDesign(seeds=6, effect=1.0)},
+    smoke=PlantedDesign(seeds=2, effect=1.0),
     measure=measure,
     judge=judge_gap,
     control=Control("Without it the gap must vanish.", control, judge_control),

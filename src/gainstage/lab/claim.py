@@ -1,21 +1,15 @@
 """What a claim is made of: its text, its numbers, how it is measured, judged and shown. Without torch.
 
-All of this is fixed before a run, and `fingerprint` of it stands in every verdict.
+All of this is fixed before a run, and a hash of it (`gainstage.lab.fingerprint`) stands in every verdict.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.abc
-import importlib.util
-import inspect
-import json
-import sys
+import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from gainstage.lab import judge as judges
 from gainstage.lab.judge import Judgement, Outcome, Row
 
 if TYPE_CHECKING:
@@ -24,6 +18,9 @@ if TYPE_CHECKING:
     Figure = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
 
 Group = Literal["initialization", "normalization", "how-it-helps", "depth", "numbers"]
+# How the source is known: the statement was compared with the source itself; a secondary note quotes it; it is said so
+# in many places, and the source was not read; it is an answer or an overview that gives no experiment.
+Citation = Literal["read", "quoted", "unread", "informal"]
 PRESETS = ("quick", "full")
 
 
@@ -85,11 +82,13 @@ class Claim(Generic[D]):
     Attributes:
         id: As the user types it (``he-variance``).
         statement: What is claimed, in plain words with its formula.
-        source: Who says so, and whether the source itself was read.
+        source: Who says so, where.
+        citation: How that is known.
         prediction: What was expected before the run, and from whom.
         predicted: The outcome that this means; a claim may be predicted to be refuted.
         caveats: What a reader must know before using the verdict.
         designs: Preset to numbers; a preset that is missing cannot be run.
+        smoke: Numbers so small that every line of the measurement runs in a second or two: for tests, never a verdict.
         measure: Rows of plain figures for one seed, from generators of its own.
         judge: Pure function of those rows.
         figure: The rows (the control's too, ``part`` tells them apart) as a chart.
@@ -103,36 +102,12 @@ class Claim(Generic[D]):
     prediction: str
     scope: Scope
     designs: Mapping[str, D]
+    smoke: D
     measure: Measure[D]
     judge: Judge[D]
     control: Control[D]
     figure: Callable[[Rows], Figure]
+    citation: Citation = "read"
     predicted: Outcome = "supported"
     caveats: tuple[str, ...] = ()
     absent: Mapping[str, str] | None = None
-
-
-def fingerprint(claim: Claim[D], design: D) -> str:
-    """Hash of everything that decides a verdict: the design's numbers and the source of all that uses them.
-
-    Returns:
-        Sixteen hexadecimal digits; they change when a number, the measurement, a judge or the control does.
-    """
-    functions = (claim.measure, claim.judge, claim.control.measure, claim.control.judge)
-    homes = {f.home if isinstance(f, Deferred) else f.__module__ for f in functions} | {judges.__name__}
-    digest = hashlib.sha256(json.dumps(asdict(design), sort_keys=True).encode())
-    for home in sorted(homes):
-        digest.update(_source(home).encode())
-    return digest.hexdigest()[:16]
-
-
-def _source(home: str) -> str:
-    """The module's text; one that is not loaded is not imported for it, since that would load torch."""
-    if home in sys.modules:
-        return inspect.getsource(sys.modules[home])
-    spec = importlib.util.find_spec(home)
-    loader = spec.loader if spec else None
-    text = loader.get_source(home) if isinstance(loader, importlib.abc.InspectLoader) else None
-    if text is None:
-        raise RuntimeError(f"lab: the source text of {home} must be readable: its hash is part of the result.")
-    return text

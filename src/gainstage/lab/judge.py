@@ -114,6 +114,27 @@ def equality(values: Sequence[float], *, name: str, seeds: int, target: float, t
     return Judgement(_outcome(inside, outside), found.mean, (found.low, found.high), found.n, why)
 
 
+def differs(values: Sequence[float], *, name: str, seeds: int, tolerance: float) -> Judgement:
+    """Whether there is a difference, where no direction was claimed: its interval lies beyond ± the tolerance.
+
+    Args:
+        values: One paired difference a seed.
+        name: What the figure is, for the reason.
+        seeds: How many the design asks for.
+        tolerance: The smallest difference that counts.
+
+    Returns:
+        Supported if the interval lies wholly beyond it on one side, refuted if wholly within, else inconclusive.
+
+    Example:
+        >>> differs([0.01, -0.01, 0.02, 0.0, 0.0], name="gap", seeds=5, tolerance=0.1).outcome
+        'refuted'
+    """
+    same = equality(values, name=name, seeds=seeds, target=0.0, tolerance=tolerance)
+    turned: dict[Outcome, Outcome] = {"supported": "refuted", "refuted": "supported", "inconclusive": "inconclusive"}
+    return replace(same, outcome=turned[same.outcome])
+
+
 def identity(errors: Sequence[float], *, name: str, tolerance: float) -> Judgement:
     """Whether an exact identity holds: the largest error decides, and no seeds are averaged.
 

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from gainstage.errors import InputError, UnknownNameError
 from gainstage.lab.catalogue import find
-from gainstage.lab.claim import PRESETS, Claim, Design, fingerprint
+from gainstage.lab.claim import PRESETS, Claim, Design
+from gainstage.lab.fingerprint import fingerprint
 from gainstage.lab.judge import Row, with_control
 from gainstage.lab.store import Run, SeedResult, Store
 from gainstage.lab.verdict import ControlResult, Verdict

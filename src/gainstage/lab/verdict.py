@@ -44,6 +44,7 @@ class Verdict:
         scope: Architecture, data and range that it is about.
         design_hash: Of the design's numbers and the source text of measurement, judges and control.
         versions: Of python and the packages that measured.
+        device: What they measured on.
         seconds: Spent on measuring, also where a store answered.
     """
 
@@ -62,6 +63,7 @@ class Verdict:
     seeds: tuple[int, ...] = ()
     design_hash: str = ""
     versions: dict[str, str] = field(default_factory=dict[str, str])
+    device: str = ""
     seconds: float = 0.0
     rows: tuple[Row, ...] = ()
     schema_version: int = SCHEMA_VERSION

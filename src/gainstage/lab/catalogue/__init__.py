@@ -1,17 +1,22 @@
-"""The claims: text, numbers, judges and figures. `CLAIMS` is the only registry; none of it needs torch."""
+"""The claims: text, numbers, judges and figures, a folder for each group. None of it needs torch.
+
+`CLAIMS` is the only registry: each group's ``__init__`` lists its own, in the order in which they are read.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from gainstage.errors import UnknownNameError
-from gainstage.lab.catalogue import he_variance, lemma_4_5, scale_invariance
+from gainstage.lab.catalogue import depth, how_it_helps, initialization, normalization, numbers
 from gainstage.lab.claim import Claim
 
 CLAIMS: tuple[Claim[Any], ...] = (
-    he_variance.CLAIM,
-    scale_invariance.CLAIM,
-    lemma_4_5.CLAIM,
+    *initialization.CLAIMS,
+    *normalization.CLAIMS,
+    *how_it_helps.CLAIMS,
+    *depth.CLAIMS,
+    *numbers.CLAIMS,
 )
 
 

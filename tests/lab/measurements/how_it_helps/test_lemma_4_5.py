@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from gainstage.lab.catalogue import lemma_4_5 as catalogue
-from gainstage.lab.measurements import lemma_4_5 as lemma
+from gainstage.lab.catalogue.how_it_helps import lemma_4_5 as catalogue
+from gainstage.lab.measurements.how_it_helps import lemma_4_5 as lemma
 from gainstage.seeding import generator
 
 

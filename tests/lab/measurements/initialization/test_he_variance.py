@@ -3,8 +3,8 @@ import statistics
 
 import pytest
 
-from gainstage.lab.catalogue.he_variance import HeDesign, slope_variance
-from gainstage.lab.measurements import he_variance
+from gainstage.lab.catalogue.initialization.he_variance import HeDesign, slope_variance
+from gainstage.lab.measurements.initialization import he_variance
 from gainstage.seeding import generator
 
 NETS = 400

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gainstage.lab.catalogue.scale_invariance import CLAIM
-from gainstage.lab.measurements import scale_invariance
+from gainstage.lab.catalogue.normalization.scale_invariance import CLAIM
+from gainstage.lab.measurements.normalization import scale_invariance
 from gainstage.seeding import generator
 
 QUICK = CLAIM.designs["quick"]

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gainstage.lab.catalogue.he_variance import DRAWS, HeDesign
+from gainstage.lab.catalogue.initialization.he_variance import DRAWS, HeDesign
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator
 

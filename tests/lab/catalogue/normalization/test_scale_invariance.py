@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from gainstage.lab.catalogue import scale_invariance
-from gainstage.lab.catalogue.scale_invariance import ERRORS, STANDARD_EPS
+from gainstage.lab.catalogue.normalization import scale_invariance
+from gainstage.lab.catalogue.normalization.scale_invariance import ERRORS, STANDARD_EPS
 
 
 def test_the_verdict_is_exact(verdicts):

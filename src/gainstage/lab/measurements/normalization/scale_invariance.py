@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gainstage.lab.catalogue.scale_invariance import STANDARD_EPS, ScaleDesign
+from gainstage.lab.catalogue.normalization.scale_invariance import STANDARD_EPS, ScaleDesign
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator
 

@@ -18,7 +18,7 @@ from gainstage.lab.judge import Judgement, bound, described, identity, per_seed
 if TYPE_CHECKING:
     import altair as alt
 
-_HOME = "gainstage.lab.measurements.lemma_4_5"
+_HOME = "gainstage.lab.measurements.how_it_helps.lemma_4_5"
 _LABELS = ("start W0 = W* (plain optimum)", "nearest BN optimum")
 
 
@@ -137,7 +137,7 @@ CLAIM = Claim(
         " ‖W₀ - Ŵ*‖² ≤ ‖W₀ - W*‖² - (‖W*‖² - ⟨W*, W₀⟩)²/‖W*‖²."
     ),
     source=(
-        "Santurkar et al. 2018, Lemma 4.5 (read in the source); denied by Dannemann & Junike 2025, "
+        "Santurkar et al. 2018, Lemma 4.5; denied by Dannemann & Junike 2025, "
         "arXiv 2502.17913, whose construction is used (its own numbers could not be recovered; both examples "
         "satisfy all that it states)"
     ),
@@ -155,6 +155,7 @@ CLAIM = Claim(
         "share of 1/2 + θ/2π, where θ > 0 is the angle between W* and the ray.",
     ),
     designs={"quick": LemmaDesign(seeds=5, problems=2000, samples=20, features=5, tolerance=1e-9)},
+    smoke=LemmaDesign(seeds=2, problems=20, samples=8, features=3, tolerance=1e-9),
     absent={"full": "It is exact: a larger run would show the same."},
     measure=Deferred(_HOME, "measure"),
     judge=judge_lemma,

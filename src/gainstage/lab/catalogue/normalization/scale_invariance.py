@@ -11,7 +11,7 @@ from gainstage.lab.judge import Judgement, bound, identity, per_seed, worst_per_
 if TYPE_CHECKING:
     import altair as alt
 
-_HOME = "gainstage.lab.measurements.scale_invariance"
+_HOME = "gainstage.lab.measurements.normalization.scale_invariance"
 STANDARD_EPS = 1e-5
 ERRORS = {
     "output_error": "output",
@@ -132,7 +132,7 @@ CLAIM = Claim(
         "Batch normalization ignores the scale of the weights before it: for a > 0, BN(aWu) = BN(Wu), ∂/∂u "
         "is unchanged, and ∂/∂(aW) = (1/a) ∂/∂W, so larger weights get smaller gradients."
     ),
-    source="Ioffe & Szegedy 2015, §3.3 (read in the source)",
+    source="Ioffe & Szegedy 2015, §3.3",
     prediction="All three hold, and ⟨w, ∂L/∂w⟩ = 0 for each unit: exact in float64, up to ε.",
     scope=Scope(
         "one linear layer, torch.nn.functional.batch_norm in training mode, squared error",
@@ -148,6 +148,7 @@ CLAIM = Claim(
         "quick": _QUICK,
         "full": replace(_QUICK, seeds=10, batch=512, fan_in=256, units=128, low_precision=True),
     },
+    smoke=replace(_QUICK, seeds=2, batch=8, fan_in=4, units=3, decades=1, low_precision=True),
     measure=Deferred(_HOME, "measure"),
     judge=judge_identity,
     control=Control(

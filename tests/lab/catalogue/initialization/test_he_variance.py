@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from gainstage.lab.catalogue import he_variance
-from gainstage.lab.catalogue.he_variance import VARIANCE_FACTOR, slope_variance
+from gainstage.lab.catalogue.initialization import he_variance
+from gainstage.lab.catalogue.initialization.he_variance import VARIANCE_FACTOR, slope_variance
 
 CLAIM = he_variance.CLAIM
 QUICK = CLAIM.designs["quick"]

@@ -18,7 +18,7 @@ from gainstage.lab.judge import Judgement, combine, described, equality, per_see
 if TYPE_CHECKING:
     import altair as alt
 
-_HOME = "gainstage.lab.measurements.he_variance"
+_HOME = "gainstage.lab.measurements.initialization.he_variance"
 DRAWS = ("normal", "uniform")
 VARIANCE_FACTOR = 0.5 - 1 / (2 * math.pi)
 # Student's interval of five seeds reaches 2.8 of its own standard errors, and those scatter by a third.
@@ -151,6 +151,7 @@ CLAIM = Claim(
         "quick": HeDesign(seeds=5, width=512, depth=30, nets=3, samples=512),
         "full": HeDesign(seeds=10, width=2048, depth=60, nets=2, samples=2048),
     },
+    smoke=HeDesign(seeds=2, width=16, depth=4, nets=1, samples=16),
     measure=Deferred(_HOME, "measure"),
     judge=judge_he,
     control=Control(

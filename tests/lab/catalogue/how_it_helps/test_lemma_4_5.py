@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gainstage.lab.catalogue import lemma_4_5
+from gainstage.lab.catalogue.how_it_helps import lemma_4_5
 
 # closed_form: Σ(ẑ - y)² = n + Σy² - 2⟨ẑ, y⟩ and the distance of W0 from the ray t·(5, 3).
 PRINTED = {

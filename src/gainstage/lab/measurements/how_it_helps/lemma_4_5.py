@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gainstage.lab.catalogue.lemma_4_5 import EXAMPLES, Example, LemmaDesign
+from gainstage.lab.catalogue.how_it_helps.lemma_4_5 import EXAMPLES, Example, LemmaDesign
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator
 

@@ -1,0 +1,3 @@
+"""Claims about depth, residual branches and rank."""
+
+CLAIMS = ()

@@ -1,0 +1,7 @@
+"""Claims about why batch normalization helps: covariate shift, smoothness, noise."""
+
+from gainstage.lab.catalogue.how_it_helps import lemma_4_5
+
+CLAIMS = (
+    lemma_4_5.CLAIM,
+)  # fmt: skip

@@ -1,0 +1,3 @@
+"""Claims about batch size, inference and the range of numbers."""
+
+CLAIMS = ()

@@ -1,0 +1,1 @@
+"""Measurements of the claims about why batch normalization helps."""
