@@ -53,7 +53,7 @@ def test_two_may_use_one_store(tmp_path):
 def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path):
     path = tmp_path / "taken"
     path.write_text("")
-    with pytest.raises(StoreError, match="lab run: store must be a folder that can be read and written") as caught:
+    with pytest.raises(StoreError, match="lab: store must be a folder that can be read and written") as caught:
         lab.run("lemma-4-5", store=path)
     assert "\n" not in str(caught.value)
 
@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, verdicts):
         [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
     )
     with child:
-        assert [child.stdout.readline().strip() for _ in range(2)] == ["1", "2"]
+        assert [child.stdout.readline().strip() for _ in range(3)] == ["0", "1", "2"]
         # In the midst of the third seed: each takes a third of a second.
         child.send_signal(signal.SIGKILL)
     assert child.returncode == -signal.SIGKILL

@@ -9,15 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 from gainstage.lab.catalogue import CLAIMS
 from gainstage.lab.claim import Claim
+from gainstage.lab.published import published
 from gainstage.lab.verdict import Verdict
 from gainstage.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from gainstage.lab.runner import run
+    from gainstage.lab.compare import Comparison, diff, verdicts
+    from gainstage.lab.runner import run, run_all
 
-__all__ = ["Claim", "Verdict", "claims", "run"]
+__all__ = ["Claim", "Comparison", "Verdict", "claims", "diff", "published", "run", "run_all", "verdicts"]
 
-__getattr__ = lazy_attributes(__name__, {"run": "gainstage.lab.runner"})
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Comparison": "gainstage.lab.compare",
+        "diff": "gainstage.lab.compare",
+        "run": "gainstage.lab.runner",
+        "run_all": "gainstage.lab.runner",
+        "verdicts": "gainstage.lab.compare",
+    },
+)
 
 
 def claims() -> tuple[Claim[Any], ...]:
@@ -27,7 +38,7 @@ def claims() -> tuple[Claim[Any], ...]:
         The registry; each has ``id``, ``statement``, ``source`` and ``prediction``.
 
     Example:
-        >>> [claim.id for claim in claims()]
-        ['he-variance', 'scale-invariance', 'lemma-4-5']
+        >>> claims()[-1].group
+        'numbers'
     """
     return CLAIMS

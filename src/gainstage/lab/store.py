@@ -17,7 +17,8 @@ CREATE TABLE IF NOT EXISTS seeds (
     claim TEXT, design TEXT, preset TEXT, versions TEXT, seed INTEGER,
     seconds REAL NOT NULL, rows TEXT NOT NULL,
     PRIMARY KEY (claim, design, preset, versions, seed)
-)
+);
+CREATE TABLE IF NOT EXISTS verdicts (claim TEXT, preset TEXT, verdict TEXT NOT NULL, PRIMARY KEY (claim, preset));
 """
 
 
@@ -57,7 +58,7 @@ class Store:
             # A reader may look on while a run writes, and a kill leaves the last commit in force.
             self._connection.execute("PRAGMA journal_mode=WAL")
             with self._connection:
-                self._connection.execute(_SCHEMA)
+                self._connection.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise self._failure(error) from error
 
@@ -89,13 +90,42 @@ class Store:
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
+    def put_verdict(self, claim: str, preset: str, verdict: str) -> None:
+        """Keeps the last verdict of a claim at a preset.
+
+        Args:
+            claim: Its id.
+            preset: That it was run at.
+            verdict: As JSON.
+
+        Raises:
+            StoreError: if the file cannot be written.
+        """
+        try:
+            with self._connection:
+                self._connection.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", (claim, preset, verdict))
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def verdicts(self) -> list[str]:
+        """The last verdict of each claim and preset, as JSON.
+
+        Raises:
+            StoreError: if the file cannot be read.
+        """
+        try:
+            found = self._connection.execute("SELECT verdict FROM verdicts ORDER BY claim, preset").fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+        return [text for (text,) in found]
+
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
 
     def _failure(self, error: Exception) -> StoreError:
         return StoreError(
-            "lab run: store must be a folder that can be read and written, "
+            "lab: store must be a folder that can be read and written, "
             f"got {str(self.path.parent)!r} ({error}). Choose another folder, or delete its {FILE_NAME}."
         )
 

@@ -1,4 +1,8 @@
-"""What every backend does: take jobs, give outcomes, survive its workers. No backend touches the store."""
+"""What every backend does: take jobs, give outcomes, survive its workers. No backend touches the store.
+
+A backend knows nothing of what it computes: any `Computes` and any `Numbered` jobs will do. `Work` and `Job` are those
+of a sweep.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,23 @@ from typing import Any, Protocol
 from gainstage.sweep.cells import Cell, Row
 
 Execute = Callable[..., Sequence[Row]]
+
+
+class Numbered(Protocol):
+    """A job, told from others by its number; can be pickled."""
+
+    @property
+    def id(self) -> int:
+        """Its number."""
+        ...
+
+
+class Computes(Protocol):
+    """What all jobs have in common; can be pickled."""
+
+    def rows(self, job: Any) -> list[Any]:
+        """What comes of a job."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,13 +73,13 @@ class Outcome:
 
     Attributes:
         id: The job's.
-        rows: For each cell, in their order; None if it failed.
+        rows: What `Computes.rows` returned; None if it failed.
         failure: Why, in one line; empty if it did not.
         begun: Whether it was begun at all; if not, the failure is not the job's.
     """
 
     id: int
-    rows: list[Row] | None
+    rows: list[Any] | None
     failure: str = ""
     begun: bool = True
 
@@ -71,7 +92,7 @@ class Backend(Protocol):
         """How many jobs it computes at a time."""
         ...
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Numbered) -> None:
         """Takes a job; returns at once."""
         ...
 
@@ -84,7 +105,7 @@ class Backend(Protocol):
         ...
 
 
-def attempt(work: Work, job: Job) -> Outcome:
+def attempt(work: Computes, job: Numbered) -> Outcome:
     """Computes a job; whatever it raises becomes a failure."""
     try:
         return Outcome(job.id, work.rows(job))

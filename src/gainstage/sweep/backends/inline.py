@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from gainstage.sweep.backends.base import Job, Outcome, Work, attempt
+from gainstage.sweep.backends.base import Computes, Numbered, Outcome, attempt
 
 
 class Inline:
@@ -16,11 +16,11 @@ class Inline:
 
     slots = 1
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Computes) -> None:
         self._work = work
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[Numbered] = deque()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Numbered) -> None:
         """Takes a job."""
         self._jobs.append(job)
 

@@ -12,7 +12,7 @@ import threading
 from contextlib import suppress
 
 from gainstage.errors import SweepError
-from gainstage.sweep.backends.base import Job, Outcome, Work
+from gainstage.sweep.backends.base import Computes, Numbered, Outcome
 from gainstage.sweep.backends.worker import READY
 
 # Ctrl-C reaches the whole group of processes; what becomes of a worker is for the driver to decide.
@@ -34,7 +34,7 @@ class Local:
         workers: How many; the cores that this process may use by default.
     """
 
-    def __init__(self, work: Work, workers: int | None = None) -> None:
+    def __init__(self, work: Computes, workers: int | None = None) -> None:
         self.slots = workers or cores()
         # Pickled once: a worker unpickles it only when its threads are limited.
         self._work = pickle.dumps(work)
@@ -43,7 +43,7 @@ class Local:
         self._all: list[_Worker] = []
         self._false_starts = 0
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Numbered) -> None:
         """Gives the job to an idle worker, or starts one.
 
         Raises:
@@ -94,7 +94,7 @@ class _Worker:
     """A process, and the thread that talks to it until it dies."""
 
     def __init__(self, work: bytes, outcomes: queue.SimpleQueue[Outcome], idle: list[_Worker]) -> None:
-        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
         self._work, self._outcomes, self._idle = work, outcomes, idle
         program = _PROGRAM.format(path=[os.path.abspath(entry) for entry in sys.path])
         self._process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

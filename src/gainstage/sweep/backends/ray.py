@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gainstage.errors import InputError, SweepError
-from gainstage.sweep.backends.base import Job, Outcome, Work, attempt
+from gainstage.sweep.backends.base import Computes, Numbered, Outcome, attempt
 from gainstage.sweep.backends.worker import limit_threads
 
 # Ray's own way to one machine alone, in spite of its name on every system; read when ray is imported. Without it
@@ -36,7 +36,7 @@ class Ray:
         SweepError: if the cluster cannot be reached, or a Ray started here would listen to the network.
     """
 
-    def __init__(self, work: Work, workers: int | None = None, address: str | None = None) -> None:
+    def __init__(self, work: Computes, workers: int | None = None, address: str | None = None) -> None:
         self._ray = _imported({} if address else _LOOPBACK)
         self._owned = not self._ray.is_initialized()
         if self._owned:
@@ -45,9 +45,9 @@ class Ray:
         self._work = self._ray.put(work)
         # Lost workers are the driver's to count: Ray would run a cell that kills its worker again and again.
         self._compute = self._ray.remote(num_cpus=1, max_retries=0)(_compute)
-        self._jobs: dict[Any, Job] = {}
+        self._jobs: dict[Any, Numbered] = {}
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Numbered) -> None:
         """Sends the job as a task."""
         self._jobs[self._compute.remote(self._work, job)] = job
 
@@ -113,7 +113,7 @@ class Ray:
             )
 
 
-def _compute(work: Work, job: Job) -> Outcome:
+def _compute(work: Computes, job: Numbered) -> Outcome:
     limit_threads()
     return attempt(work, job)
 

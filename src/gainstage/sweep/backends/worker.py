@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import BinaryIO
 
-from gainstage.sweep.backends.base import Work, attempt, told
+from gainstage.sweep.backends.base import Computes, attempt, told
 
 # Each worker is one thread: as many workers as cores are faster than any of them with several threads.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -38,7 +38,7 @@ def main() -> None:
             _serve(work, source, sink)
 
 
-def _serve(work: Work, source: BinaryIO, sink: BinaryIO) -> None:
+def _serve(work: Computes, source: BinaryIO, sink: BinaryIO) -> None:
     while True:
         try:
             job = pickle.load(source)
