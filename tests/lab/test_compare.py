@@ -65,6 +65,6 @@ def test_a_folder_without_a_store_is_left_as_it_is(tmp_path):
 def test_a_store_of_before_verdicts_were_kept_has_none(tmp_path):
     lab.run("lemma-4-5", seeds=1, store=tmp_path)
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
-        connection.execute("DROP TABLE verdicts")
+        connection.execute("DROP TABLE results")
     connection.close()
     assert lab.verdicts(tmp_path) == ()

@@ -8,6 +8,7 @@ import pytest
 from gainstage import lab
 from gainstage.errors import InputError, MissingDataError, UnknownNameError
 from gainstage.lab import runner
+from gainstage.lab.course import Watch
 from gainstage.lab.seeds import SeedWork
 from gainstage.lab.store import Store
 from gainstage.sweep.backends import Inline
@@ -35,7 +36,7 @@ def test_ray_comes_to_them_too():
 def test_verdicts_come_as_they_are_reached(tmp_path):
     seen, told = [], []
     lab.run_all(
-        SOME, backend="inline", store=tmp_path, on_verdict=seen.append, on_progress=lambda *now: told.append(now)
+        SOME, backend="inline", store=tmp_path, on_result=seen.append, on_progress=lambda *now: told.append(now)
     )
     assert {verdict.claim_id for verdict in seen} == set(SOME)
     assert told[0] == (0, 10)
@@ -52,7 +53,7 @@ def test_a_base_seed_moves_every_seed():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"claim_ids": ["lemma-4-6"]}, "Did you mean 'lemma-4-5'"),
+        ({"ids": ["lemma-4-6"]}, "Did you mean 'lemma-4-5'"),
         ({"preset": "fulll"}, "Did you mean 'full'"),
         ({"backend": "rai"}, "Did you mean 'ray'"),
     ],
@@ -71,7 +72,7 @@ def planted(measure):
 def run_planted(measure, store=None):
     claim = planted(measure)
     work = SeedWork("quick", {claim.id: claim}.__getitem__)
-    return runner.run_claims([claim], work, Inline, store=store, watch=runner.Watch())[0]
+    return runner.run_experiments([claim], work, Inline, store=store, watch=Watch())[0]
 
 
 def test_missing_data_is_not_run_and_says_what_to_do(tmp_path):

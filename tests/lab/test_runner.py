@@ -116,7 +116,7 @@ def test_seeds_must_be_different(seeds):
 def test_a_missing_preset_is_not_run():
     verdict = runner.run_claim(PLANTED, preset="full")
     assert (verdict.outcome, verdict.rows, verdict.n, verdict.effect) == ("not-run", (), 0, None)
-    assert verdict.why == "There is no preset 'full' for this claim; it has quick. It is small."
+    assert verdict.why == "There is no preset 'full' for it; it has quick. It is small."
     with pytest.raises(InputError, match="figure: the claim must have been run, got 'not-run'"):
         verdict.figure()
     assert lab.Verdict.from_json(verdict.to_json()) == verdict

@@ -8,22 +8,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gainstage.lab.catalogue import CLAIMS
+from gainstage.lab.catalogue.confrontations import CONFRONTATIONS
 from gainstage.lab.claim import Claim
-from gainstage.lab.published import published
+from gainstage.lab.confrontation import Confrontation
+from gainstage.lab.hearing import Hearing
+from gainstage.lab.published_verdicts import published
 from gainstage.lab.verdict import Verdict
 from gainstage.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from gainstage.lab.compare import Comparison, diff, verdicts
+    from gainstage.lab.compare import Comparison, diff, hearings, verdicts
     from gainstage.lab.runner import run, run_all
 
-__all__ = ["Claim", "Comparison", "Verdict", "claims", "diff", "published", "run", "run_all", "verdicts"]
+__all__ = [
+    "Claim", "Comparison", "Confrontation", "Hearing", "Verdict", "claims", "confrontations", "diff", "hearings",
+    "published", "run", "run_all", "verdicts",
+]  # fmt: skip
 
 __getattr__ = lazy_attributes(
     __name__,
     {
         "Comparison": "gainstage.lab.compare",
         "diff": "gainstage.lab.compare",
+        "hearings": "gainstage.lab.compare",
         "run": "gainstage.lab.runner",
         "run_all": "gainstage.lab.runner",
         "verdicts": "gainstage.lab.compare",
@@ -42,3 +49,8 @@ def claims() -> tuple[Claim[Any], ...]:
         'numbers'
     """
     return CLAIMS
+
+
+def confrontations() -> tuple[Confrontation[Any], ...]:
+    """Statements that seem to exclude each other, each to be measured on the same networks."""
+    return CONFRONTATIONS

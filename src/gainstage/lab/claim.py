@@ -111,3 +111,13 @@ class Claim(Generic[D]):
     predicted: Outcome = "supported"
     caveats: tuple[str, ...] = ()
     absent: Mapping[str, str] | None = None
+
+    @property
+    def measures(self) -> Mapping[str, Measure[D]]:
+        """What is measured for a seed, by the part of the rows that it gives."""
+        return {"claim": self.measure, "control": self.control.measure}
+
+    @property
+    def judges(self) -> tuple[Judge[D], ...]:
+        """All that decides on the rows."""
+        return (self.judge, self.control.judge)

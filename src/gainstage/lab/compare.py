@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gainstage.errors import InputError
+from gainstage.lab.hearing import Hearing
 from gainstage.lab.store import FILE_NAME, Store
 from gainstage.lab.verdict import Verdict
 
@@ -73,6 +74,23 @@ def verdicts(store: str | Path) -> tuple[Verdict, ...]:
         InputError: if there is no such store.
         StoreError: if it cannot be read.
     """
+    return tuple(Verdict.from_json(text) for text in _records(store, "verdict"))
+
+
+def hearings(store: str | Path) -> tuple[Hearing, ...]:
+    """The last hearing of each confrontation and preset that a store has.
+
+    Args:
+        store: A folder of ``gainstage lab run``.
+
+    Raises:
+        InputError: if there is no such store.
+        StoreError: if it cannot be read.
+    """
+    return tuple(Hearing.from_json(text) for text in _records(store, "hearing"))
+
+
+def _records(store: str | Path, kind: str) -> list[str]:
     if not (Path(store) / FILE_NAME).is_file():
         raise InputError(
             f"lab: store must be a folder that gainstage lab run wrote, got {str(store)!r} without {FILE_NAME}. "
@@ -80,7 +98,7 @@ def verdicts(store: str | Path) -> tuple[Verdict, ...]:
         )
     opened = Store(store)
     try:
-        return tuple(Verdict.from_json(text) for text in opened.verdicts())
+        return opened.results(kind)
     finally:
         opened.close()
 

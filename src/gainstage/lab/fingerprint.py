@@ -20,22 +20,23 @@ from functools import lru_cache
 from typing import Any
 
 from gainstage.lab.claim import Claim, D, Deferred
+from gainstage.lab.confrontation import Confrontation
 
 _LAB = "gainstage.lab."
 # What a claim is written in and drawn with decides nothing.
-_TEXT = ("gainstage.lab.claim", "gainstage.lab.figures")
+_TEXT = ("gainstage.lab.claim", "gainstage.lab.confrontation", "gainstage.lab.figures")
+_CONSTANTS = ("CLAIM", "CONFRONTATION")
 
 
-def fingerprint(claim: Claim[D], design: D) -> str:
+def fingerprint(experiment: Claim[D] | Confrontation[D], design: D) -> str:
     """Sixteen hexadecimal digits that change when a number, the measurement, a judge or the control does.
 
     Args:
-        claim: Whose functions are hashed.
+        experiment: Whose functions are hashed.
         design: One of its designs.
     """
-    functions = (claim.measure, claim.judge, claim.control.measure, claim.control.judge)
-    homes = {_home(function) for function in functions}
-    return digest(asdict(design), homes, leaving_out=_name(claim.figure))
+    homes = {_home(function) for function in (*experiment.measures.values(), *experiment.judges)}
+    return digest(asdict(design), homes, leaving_out=_name(experiment.figure))
 
 
 def digest(numbers: dict[str, Any], homes: set[str], *, leaving_out: str = "") -> str:
@@ -110,7 +111,7 @@ def _code(source: str, leaving_out: str) -> str:
 
 def _is_text(node: ast.stmt, leaving_out: str) -> bool:
     if isinstance(node, ast.Assign):
-        return any(isinstance(target, ast.Name) and target.id == "CLAIM" for target in node.targets)
+        return any(isinstance(target, ast.Name) and target.id in _CONSTANTS for target in node.targets)
     return isinstance(node, ast.FunctionDef) and node.name == leaving_out
 
 

@@ -13,6 +13,7 @@ import torch
 
 from gainstage.errors import MissingDataError
 from gainstage.lab.claim import Claim, Design
+from gainstage.lab.confrontation import Confrontation
 from gainstage.lab.store import SeedResult
 from gainstage.seeding import preserved_rng
 from gainstage.sweep.engine.calibration import one_thread
@@ -26,12 +27,15 @@ class Missing:
     reason: str
 
 
+Experiment = Claim[Any] | Confrontation[Any]
+
+
 @dataclass(frozen=True)
 class SeedJob:
-    """A claim and a seed."""
+    """An experiment and a seed."""
 
     id: int
-    claim: str
+    experiment: str
     seed: int
 
 
@@ -41,28 +45,28 @@ class SeedWork:
 
     Attributes:
         preset: Of all claims.
-        find: Claim by id; importable by its name where jobs go to other processes.
+        find: Experiment by id; importable by its name where jobs go to other processes.
     """
 
     preset: str
-    find: Callable[[str], Claim[Any]]
+    find: Callable[[str], Experiment]
 
     def rows(self, job: SeedJob) -> list[SeedResult | Missing]:
-        """The measurement and the control of one seed, or what they lack."""
-        claim = self.find(job.claim)
+        """All that is measured for one seed, or what it lacks."""
+        experiment = self.find(job.experiment)
         try:
-            return [measured(claim, claim.designs[self.preset], job.seed)]
+            return [measured(experiment, experiment.designs[self.preset], job.seed)]
         except MissingDataError as error:
             return [Missing(str(error))]
 
 
-def measured(claim: Claim[Any], design: Design, seed: int) -> SeedResult:
-    """The rows of one seed; ``part`` tells the claim's from the control's."""
+def measured(experiment: Experiment, design: Design, seed: int) -> SeedResult:
+    """The rows of one seed; ``part`` tells a claim's from its control's."""
     start = time.perf_counter()
     # Measurements draw from generators of their own; this holds even if a module's constructor does not.
     # One thread: sums of several threads round differently from machine to machine, and processes share the cores.
     with preserved_rng(), one_thread():
-        parts = {"claim": claim.measure(design, seed), "control": claim.control.measure(design, seed)}
+        parts = {part: measure(design, seed) for part, measure in experiment.measures.items()}
     rows = [{"part": part, "seed": seed, **row} for part, found in parts.items() for row in found]
     return SeedResult(rows, time.perf_counter() - start)
 

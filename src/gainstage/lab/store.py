@@ -18,7 +18,9 @@ CREATE TABLE IF NOT EXISTS seeds (
     seconds REAL NOT NULL, rows TEXT NOT NULL,
     PRIMARY KEY (claim, design, preset, versions, seed)
 );
-CREATE TABLE IF NOT EXISTS verdicts (claim TEXT, preset TEXT, verdict TEXT NOT NULL, PRIMARY KEY (claim, preset));
+CREATE TABLE IF NOT EXISTS results (
+    kind TEXT, experiment TEXT, preset TEXT, record TEXT NOT NULL, PRIMARY KEY (kind, experiment, preset)
+);
 """
 
 
@@ -90,34 +92,39 @@ class Store:
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
-    def put_verdict(self, claim: str, preset: str, verdict: str) -> None:
-        """Keeps the last verdict of a claim at a preset.
+    def put_result(self, kind: str, experiment: str, preset: str, record: str) -> None:
+        """Keeps the last result of an experiment at a preset.
 
         Args:
-            claim: Its id.
+            kind: ``verdict`` or ``hearing``.
+            experiment: Its id.
             preset: That it was run at.
-            verdict: As JSON.
+            record: As JSON.
 
         Raises:
             StoreError: if the file cannot be written.
         """
+        values = (kind, experiment, preset, record)
         try:
             with self._connection:
-                self._connection.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", (claim, preset, verdict))
+                self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", values)
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
-    def verdicts(self) -> list[str]:
-        """The last verdict of each claim and preset, as JSON.
+    def results(self, kind: str) -> list[str]:
+        """The last result of each experiment and preset, as JSON.
+
+        Args:
+            kind: ``verdict`` or ``hearing``.
 
         Raises:
             StoreError: if the file cannot be read.
         """
+        query = "SELECT record FROM results WHERE kind=? ORDER BY experiment, preset"
         try:
-            found = self._connection.execute("SELECT verdict FROM verdicts ORDER BY claim, preset").fetchall()
+            return [text for (text,) in self._connection.execute(query, (kind,)).fetchall()]
         except sqlite3.Error as error:
             raise self._failure(error) from error
-        return [text for (text,) in found]
 
     def close(self) -> None:
         """Closes the file."""

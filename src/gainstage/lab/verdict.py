@@ -69,6 +69,11 @@ class Verdict:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def id(self) -> str:
+        """Of the claim."""
+        return self.claim_id
+
+    @property
     def as_predicted(self) -> bool:
         """Whether the outcome is the predicted one."""
         return self.outcome == self.predicted

@@ -12,8 +12,9 @@ from gainstage.report.wording import SEVERITY_WORDS, counted, module_label, prin
 
 
 def template(name: str) -> jinja2.Template:
-    """The template of this name, of those beside this file."""
+    """The template of this name, of those beside this file; it may extend another."""
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(resource),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -25,7 +26,7 @@ def template(name: str) -> jinja2.Template:
     constants: dict[str, Any] = environment.globals
     filters.update(module=module_label, counted=counted)
     constants["words"] = SEVERITY_WORDS
-    return environment.from_string(resource(name))
+    return environment.get_template(name)
 
 
 def _without_control_characters(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Measurements of the confrontations: several explanations on the same networks."""
