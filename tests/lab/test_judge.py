@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from gainstage.lab import judge
@@ -138,3 +139,44 @@ def test_described_says_when_there_is_nothing():
     assert judge.described([], "rate") == "rate could not be measured"
     assert judge.described([math.nan], "rate") == "rate could not be measured"
     assert judge.described([1.0, 1.0], "rate") == "rate = 1, 95 % interval [1, 1] over 2 seeds"
+
+
+def test_a_grid_hides_what_lies_between_its_points():
+    values = [0.5] * 6
+    assert judge.one_sided(values, name="x", seeds=6, side="above").outcome == "supported"
+    assert judge.one_sided(values, name="x", seeds=6, side="above", resolution=0.5).outcome == "supported"
+    # closed_form: t(5) = 2.5706, 2.5706·2/√(12·6) = 0.606: wider than the mean is large
+    found = judge.one_sided(values, name="x", seeds=6, side="above", resolution=2.0)
+    assert found.outcome == "inconclusive"
+    assert found.interval == pytest.approx((0.5 - 0.6059, 0.5 + 0.6059), abs=1e-3)
+    assert (
+        judge.equality([0.0] * 6, name="x", seeds=6, target=0.0, tolerance=0.5, resolution=2.0).outcome != "supported"
+    )
+
+
+@pytest.mark.parametrize(
+    ("draw", "resolution", "most"),
+    [
+        (lambda rng, n: rng.normal(size=n), 0.0, 0.035),
+        (lambda rng, n: rng.standard_t(3, size=n), 0.0, 0.03),
+        (lambda rng, n: np.round(rng.normal(size=n)), 1.0, 0.03),
+        (lambda rng, n: rng.choice([-0.5, 2.0], size=n, p=[0.8, 0.2]), 2.5, 0.01),
+    ],
+)
+def test_nothing_is_rarely_taken_for_something(draw, resolution, most):
+    # 2.5 % on each side for normal figures; two thousand experiments know it to 0.35 % (one standard error)
+    rng, count = np.random.default_rng(0), 2000
+    judged = [
+        judge.one_sided(list(draw(rng, 5)), name="x", seeds=5, side="above", resolution=resolution).outcome
+        for _ in range(count)
+    ]
+    assert judged.count("supported") / count <= most
+    assert judged.count("refuted") / count <= most
+    assert judged.count("inconclusive") / count > 0.9
+
+
+def test_no_direction_is_a_difference_or_none():
+    planted = {0.0: "refuted", 2.0: "supported", -2.0: "supported", 1.0: "inconclusive"}
+    for shift, outcome in planted.items():
+        values = [shift + wiggle for wiggle in (-0.1, 0.0, 0.05, 0.1, -0.05)]
+        assert judge.differs(values, name="x", seeds=5, tolerance=1.0).outcome == outcome

@@ -6,6 +6,7 @@ Outcomes are told apart by position and words too, never by colour alone.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 WIDTH, HEIGHT = 520, 320
+_LINE = 76
 Points = Sequence[Mapping[str, Value]]
 
 
@@ -145,4 +147,6 @@ def _mean_of(alt: Any, axis: Along, channel: Any = None) -> Any:
 
 
 def _title(alt: Any, title: str, subtitle: str) -> Any:
-    return alt.TitleParams(title, subtitle=subtitle) if subtitle else title
+    # A title that is wider than its chart is cut off.
+    lines = {"text": textwrap.wrap(title, _LINE), "subtitle": textwrap.wrap(subtitle, _LINE + 10)}
+    return alt.TitleParams(**{name: text for name, text in lines.items() if text}, anchor="start")

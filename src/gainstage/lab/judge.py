@@ -3,7 +3,7 @@
 A figure is one number a seed. The rule for an effect: *supported* if the whole 95 % interval lies on the
 predicted side, *refuted* if the whole of it lies on the other, else *inconclusive*. What cannot be judged
 (too few seeds, figures that are not finite) is inconclusive too. An exact statement is judged by its largest
-error.
+error. How often these judges err is simulated by ``benchmarks/judge.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-from gainstage.numerics.intervals import paired_interval
+from gainstage.numerics.intervals import Interval, paired_interval, student_t_quantile
 
 Outcome = Literal["supported", "refuted", "inconclusive"]
 Value = float | int | str | bool | None
@@ -57,7 +57,13 @@ def paired_differences(rows: Sequence[Row], key: str, by: str, first: Value, sec
 
 
 def one_sided(
-    values: Sequence[float], *, name: str, seeds: int, side: Literal["above", "below"], limit: float = 0.0
+    values: Sequence[float],
+    *,
+    name: str,
+    seeds: int,
+    side: Literal["above", "below"],
+    limit: float = 0.0,
+    resolution: float = 0.0,
 ) -> Judgement:
     """Whether the mean over seeds lies on the predicted side of a limit.
 
@@ -67,6 +73,7 @@ def one_sided(
         seeds: How many the design asks for.
         side: Which side of ``limit`` was predicted.
         limit: Zero, or the smallest effect that counts.
+        resolution: As `interval_of` has it.
 
     Returns:
         The judgement; its ``interval`` is Student's, at 95 %.
@@ -78,15 +85,17 @@ def one_sided(
     unusable = _unusable(values, name, seeds)
     if unusable:
         return unusable
-    found = paired_interval(values)
+    found = interval_of(values, resolution)
     above, below = found.low > limit, found.high < limit
     outcome = _outcome(*((above, below) if side == "above" else (below, above)))
     where = f"wholly {'above' if above else 'below'}" if above or below else "on both sides of"
-    why = f"{described(values, name)}, lies {where} {limit:.4g}; {side} was predicted."
+    why = f"{described(values, name, resolution)}, lies {where} {limit:.4g}; {side} was predicted."
     return Judgement(outcome, found.mean, (found.low, found.high), found.n, why)
 
 
-def equality(values: Sequence[float], *, name: str, seeds: int, target: float, tolerance: float) -> Judgement:
+def equality(
+    values: Sequence[float], *, name: str, seeds: int, target: float, tolerance: float, resolution: float = 0.0
+) -> Judgement:
     """Whether the mean over seeds equals a target: its interval lies within the tolerance, or wholly outside.
 
     Args:
@@ -95,6 +104,7 @@ def equality(values: Sequence[float], *, name: str, seeds: int, target: float, t
         seeds: How many the design asks for.
         target: The predicted value.
         tolerance: Half the width of the band that counts as equal, in the figure's unit.
+        resolution: As `interval_of` has it.
 
     Returns:
         The judgement; an interval that crosses the edge of the band is inconclusive.
@@ -106,15 +116,15 @@ def equality(values: Sequence[float], *, name: str, seeds: int, target: float, t
     unusable = _unusable(values, name, seeds)
     if unusable:
         return unusable
-    found = paired_interval(values)
+    found = interval_of(values, resolution)
     inside = found.low >= target - tolerance and found.high <= target + tolerance
     outside = found.low > target + tolerance or found.high < target - tolerance
     where = "wholly within" if inside else ("wholly outside" if outside else "across the edge of")
-    why = f"{described(values, name)}, lies {where} {target:.4g} ± {tolerance:.2g}."
+    why = f"{described(values, name, resolution)}, lies {where} {target:.4g} ± {tolerance:.2g}."
     return Judgement(_outcome(inside, outside), found.mean, (found.low, found.high), found.n, why)
 
 
-def differs(values: Sequence[float], *, name: str, seeds: int, tolerance: float) -> Judgement:
+def differs(values: Sequence[float], *, name: str, seeds: int, tolerance: float, resolution: float = 0.0) -> Judgement:
     """Whether there is a difference, where no direction was claimed: its interval lies beyond ± the tolerance.
 
     Args:
@@ -122,6 +132,7 @@ def differs(values: Sequence[float], *, name: str, seeds: int, tolerance: float)
         name: What the figure is, for the reason.
         seeds: How many the design asks for.
         tolerance: The smallest difference that counts.
+        resolution: As `interval_of` has it.
 
     Returns:
         Supported if the interval lies wholly beyond it on one side, refuted if wholly within, else inconclusive.
@@ -130,7 +141,7 @@ def differs(values: Sequence[float], *, name: str, seeds: int, tolerance: float)
         >>> differs([0.01, -0.01, 0.02, 0.0, 0.0], name="gap", seeds=5, tolerance=0.1).outcome
         'refuted'
     """
-    same = equality(values, name=name, seeds=seeds, target=0.0, tolerance=tolerance)
+    same = equality(values, name=name, seeds=seeds, target=0.0, tolerance=tolerance, resolution=resolution)
     turned: dict[Outcome, Outcome] = {"supported": "refuted", "refuted": "supported", "inconclusive": "inconclusive"}
     return replace(same, outcome=turned[same.outcome])
 
@@ -176,11 +187,33 @@ def bound(excesses: Sequence[float], *, name: str, tolerance: float) -> Judgemen
     return Judgement(_outcome(not broken, bool(broken)), worst, (worst, worst), len(excesses), why)
 
 
-def described(values: Sequence[float], name: str) -> str:
+def interval_of(values: Sequence[float], resolution: float = 0.0) -> Interval:
+    """Student's 95 % interval of the mean, widened by what a grid hides: mean ± t·√((s² + h²/12)/n).
+
+    Args:
+        values: Finite figures, one a seed.
+        resolution: The step h of the grid that a figure is read from (0.5 for the largest of learning rates in half
+            decades). Without it, seeds that fall on the same point of the grid would seem to be known exactly: h²/12 is
+            the variance of what is uniform within one step.
+
+    Example:
+        >>> found = interval_of([1.0, 1.0, 1.0, 1.0], resolution=0.5)
+        >>> round(found.low, 3), round(found.high, 3)
+        (0.77, 1.23)
+    """
+    found = paired_interval(values)
+    if not resolution or found.n < 2:
+        return found
+    hidden = student_t_quantile(0.975, found.n - 1) * resolution / math.sqrt(12 * found.n)
+    half = math.hypot((found.high - found.low) / 2, hidden)
+    return replace(found, low=found.mean - half, high=found.mean + half)
+
+
+def described(values: Sequence[float], name: str, resolution: float = 0.0) -> str:
     """A figure that is not judged, in words: its mean and 95 % interval over seeds, or that there is none."""
     if not values or not all(math.isfinite(value) for value in values):
         return f"{name} could not be measured"
-    found = paired_interval(values)
+    found = interval_of(values, resolution)
     return f"{name} = {found.mean:.4g}, 95 % interval [{found.low:.4g}, {found.high:.4g}] over {found.n} seeds"
 
 
