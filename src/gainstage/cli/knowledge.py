@@ -35,11 +35,13 @@ def rules() -> None:
 
 
 def explain(
-    name: str = typer.Argument(help="a rule's code or name, a claim's id, or a topic of theory", metavar="NAME"),
+    name: str = typer.Argument(
+        help="a rule's code or name, a claim's or confrontation's id, or a topic of theory", metavar="NAME"
+    ),
     plot: Path | None = typer.Option(None, "--plot", help="Also draw a topic's chart: FILE.svg or FILE.png."),
     activation: str = typer.Option("tanh", "--activation", help="Of that chart."),
 ) -> None:
-    """Explain a rule, a claim of the literature, or a topic of theory such as edge-of-chaos."""
+    """Explain a rule, a claim of the literature, a confrontation, or a topic of theory such as edge-of-chaos."""
     console = stdout()
     topic = next((topic for topic in TOPICS if topic.name == name.lower()), None)
     if plot is not None and topic is None:
@@ -49,6 +51,9 @@ def explain(
         if plot is not None:
             write_chart(topic.name, activation, plot)
         _explain_topic(console, topic, plot)
+        if topic.name in {claim.id for claim in gs.lab.claims()}:
+            console.print("\n[bold]The claim of that name[/]")
+            _explain_claim(console, topic.name)
         return
     for rule in RULES:
         if name.lower() in (rule.code.lower(), rule.name):
@@ -58,10 +63,15 @@ def explain(
     if name in claims:
         _explain_claim(console, name)
         return
+    confrontations = [entry.id for entry in gs.lab.confrontations()]
+    if name in confrontations:
+        _explain_confrontation(console, name)
+        return
     known = [
-        *(rule.code for rule in RULES), *(rule.name for rule in RULES), *claims, *(topic.name for topic in TOPICS)
+        *(rule.code for rule in RULES), *(rule.name for rule in RULES), *claims, *confrontations,
+        *(topic.name for topic in TOPICS),
     ]  # fmt: skip
-    raise UnknownNameError("explain", "a rule, claim or topic", name, known)
+    raise UnknownNameError("explain", "a rule, claim, confrontation or topic", name, known)
 
 
 def _explain_rule(console: Console, rule: Rule) -> None:
@@ -78,9 +88,9 @@ def _explain_rule(console: Console, rule: Rule) -> None:
     console.print("\n[bold]It is silent on[/]")
     console.print(textwrap.indent(rule.good.source, "    "), markup=False)
     if rule.claims:
-        console.print("\n[bold]Claims that bear it out[/]")
+        console.print("\n[bold]Claims that it rests on, as the lab measured them[/]")
         for claim_id in rule.claims:
-            console.print(f"    {claim_id}: gainstage explain {claim_id}")
+            console.print(f"    {claim_id}: {standing(claim_id)}", markup=False, soft_wrap=True)
     if rule.explains:
         console.print(f"\n[bold]It explains[/], where both are found: {', '.join(rule.explains)}")
 
@@ -103,12 +113,43 @@ def _explain_claim(console: Console, claim_id: str) -> None:
     _paragraph(console, "Source", claim.source)
     _paragraph(console, "Prediction, fixed before the run", claim.prediction)
     _paragraph(console, "Control", claim.control.statement)
+    verdict = gs.lab.published().get(claim_id)
+    if verdict is not None:
+        _paragraph(console, "Verdict", f"{standing(claim_id)}. {verdict.why}")
+        _paragraph(console, "Scope", f"{claim.scope.architecture}; {claim.scope.data}; {claim.scope.range}.")
     for caveat in claim.caveats:
         _paragraph(console, "Take care", caveat)
     supported = [rule.code for rule in RULES if claim_id in rule.claims]
     if supported:
         _paragraph(console, "Rules that rest on it", ", ".join(supported))
     console.print(f"\nRun it: gainstage lab run {claim_id}", style="dim")
+
+
+def _explain_confrontation(console: Console, name: str) -> None:
+    found = next(entry for entry in gs.lab.confrontations() if entry.id == name)
+    console.print(f"[bold]{found.id}[/]\n{escape(found.title)}\n")
+    _paragraph(console, "Question", found.question)
+    for side in found.sides:
+        claims = "; ".join(f"{claim_id}: {standing(claim_id)}" for claim_id in side.claims)
+        _paragraph(console, f"One side: {side.label}", f"{side.statement} ({side.source}) By itself: {claims}.")
+    for caveat in found.caveats:
+        _paragraph(console, "Take care", caveat)
+    console.print(f"\nMeasure it on the same networks: gainstage lab run {name}", style="dim")
+
+
+def standing(claim_id: str) -> str:
+    """What the shipped verdict on a claim says, in a few words."""
+    verdict = gs.lab.published().get(claim_id)
+    if verdict is None:
+        return "not run yet"
+    words = verdict.outcome.replace("-", " ")
+    if verdict.outcome in ("refuted", "inconclusive"):
+        words += " (advice that rests on it alone would not be borne out)"
+    if verdict.effect is None:
+        return words
+    ends = verdict.interval
+    between = "" if ends is None or ends[0] == ends[1] else f", 95 % interval {ends[0]:.3g} to {ends[1]:.3g}"
+    return f"{words}, effect {verdict.effect:.3g}{between}"
 
 
 def _explain_topic(console: Console, topic: Topic, plot: Path | None) -> None:
