@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-sweep bench-lr test-oldest clean
+.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-sweep bench-lr lab test-oldest clean
 
 demo: $(VENV)/.core
 	$(BIN)/gainstage tour
@@ -56,6 +56,13 @@ bench-lr: $(VENV)/.dev $(VENV)/.zoo
 	PYTHONPATH=tests $(BIN)/python benchmarks/learning_rate.py sweeps/lr --set development --fit
 	PYTHONPATH=tests $(BIN)/python benchmarks/learning_rate.py sweeps/lr --set test
 	PYTHONPATH=tests $(BIN)/python benchmarks/curvature.py
+
+# Every claim of the lab at its quick preset, a quarter of an hour on two idle cores; its verdicts go into the package
+# and docs/verdicts.md. LAB_STORE must be a new folder, or that of a run which was stopped.
+LAB_STORE ?= gainstage-lab
+lab: $(VENV)/.core
+	$(BIN)/gainstage lab run --all --store $(LAB_STORE)
+	$(BIN)/python benchmarks/publish_verdicts.py $(LAB_STORE)
 
 # The oldest torch that pyproject.toml admits, in an environment of its own (several GB on Linux: its
 # only builds there carry CUDA). Needs Python 3.10 as PYTHON.
