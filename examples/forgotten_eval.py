@@ -49,9 +49,7 @@ def main() -> dict[str, list[tuple[float, float]]]:
     mixed = [accuracy(subject.model, batches(digits()[1], 64)) for subject in (faulty(), healthy())]
     print("On 64 mixed digits at a time accuracy is {:.1%} in training mode, and {:.1%} in eval mode.".format(*mixed))
     report = gs.check(faulty())
-    print(
-        f"\nWhat gs.check says of the network and the requests that it is to answer, four of a digit at a time:\n\n{report}"
-    )
+    print(f"\nWhat gs.check says of the network and its requests, four of a digit at a time:\n\n{report}")
     norms = [layer.norm for layer in gs.record(faulty(), backward=False).layers if layer.norm]
     own = sum(norm.uses_batch_statistics for norm in norms)
     print(f"\nWhat gs.record sees: {own} of {len(norms)} batch norms apply the statistics of the request itself.")
