@@ -1,7 +1,9 @@
 """Claims about batch size, inference and the range of numbers."""
 
-from gainstage.lab.catalogue.numbers import ln_batch_independent
+from gainstage.lab.catalogue.numbers import bn_fewer_overflows, ln_batch_independent, overflow_before_bn
 
 CLAIMS = (
     ln_batch_independent.CLAIM,
+    overflow_before_bn.CLAIM,
+    bn_fewer_overflows.CLAIM,
 )  # fmt: skip
