@@ -121,11 +121,6 @@ def log_ratio(first: float, second: float) -> float:
     return math.log10(first / second)
 
 
-def device_named(name: str) -> torch.device:
-    """``auto`` is CUDA where there is any."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
 def _kind(part: nn.Module) -> str:
     weight = getattr(part, "weight", None)
     return "other" if not isinstance(weight, Tensor) else ("product" if weight.dim() > 1 else "norm")

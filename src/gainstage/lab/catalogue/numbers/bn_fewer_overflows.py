@@ -71,22 +71,22 @@ def _gains(rows: Rows, depth: int) -> list[float]:
 
 
 def draw_thresholds(rows: Rows) -> alt.LayerChart:
-    """The first scale that overflows over depth, with and without batch norm, and of the first product alone."""
+    """The first scale that overflows over depth, with and without batch norm; of the first product alone at 0."""
     names = {"none": "no norm", "batch": "batch norm"}
     points = [
         {
             "seed": row["seed"],
-            "depth": row["depth"],
+            "depth": 0 if row["part"] == "control" else row["depth"],
             "scale": 10 ** float(str(row["log_scale"])),
-            "what": names[str(row["norm"])] + (", first product alone (control)" if row["part"] == "control" else ""),
+            "norm": names[str(row["norm"])],
         }
         for row in rows
     ]
     return curves(
         points,
-        Along("depth", "hidden layers"),
-        Along("scale", "smallest scale a of the weights that overflows, in multiples of He's", log=True),
-        Along("what", "network"),
+        Along("depth", "hidden layers (0: the first product alone, the control)"),
+        Along("scale", "first scale a that overflows, in multiples of He's", log=True),
+        Along("norm", "network"),
         title="The scale of the weights from which on float16 overflows, by depth",
         subtitle="Bold: median over seeds; faint: each seed. Forward and backward pass, not trained",
     )

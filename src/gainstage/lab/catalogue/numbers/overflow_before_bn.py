@@ -82,8 +82,9 @@ def draw_overflow(rows: Rows) -> alt.FacetChart:
         if row["kind"] == "scale"
     ]
     kinds = ["none: all finite", "product", "weight", "norm", "other"]
+    x = alt.X("scale:Q", title="scale a of the weights, in multiples of He's")
     chart = alt.Chart(alt.InlineData(points)).mark_point(filled=True, size=28).encode(
-        alt.X("scale:Q", title="scale a of the weights, in multiples of He's").scale(type="log").axis(format="~g", tickCount=6),
+        x.scale(type="log").axis(format="~g", tickCount=6),
         alt.Y("seed:O", title="seed"),
         alt.Color("first:N", title="first non-finite value", sort=kinds).legend(orient="bottom"),
         alt.Shape("first:N", title="first non-finite value", sort=kinds).legend(orient="bottom"),

@@ -10,13 +10,13 @@ import torch
 from gainstage.lab.apparatus.networks import mlp
 from gainstage.lab.apparatus.overflow import (
     beyond,
-    device_named,
     drawn_batch,
     first_overflow,
     he_network,
     scaled,
     scales,
 )
+from gainstage.lab.apparatus.training import device_named
 from gainstage.lab.catalogue.numbers.bn_fewer_overflows import NORMS, DepthDesign
 from gainstage.lab.judge import Row
 

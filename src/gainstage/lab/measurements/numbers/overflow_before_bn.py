@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from gainstage.lab.apparatus.overflow import (
     DTYPES,
     beyond,
-    device_named,
     drawn_batch,
     first_overflow,
     he_network,
@@ -19,6 +18,7 @@ from gainstage.lab.apparatus.overflow import (
     scaled,
     scales,
 )
+from gainstage.lab.apparatus.training import device_named
 from gainstage.lab.catalogue.numbers.overflow_before_bn import HALF, WIDE, OverflowDesign
 from gainstage.lab.judge import Row
 from gainstage.sweep.references import resolve
