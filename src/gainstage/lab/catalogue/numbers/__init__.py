@@ -1,3 +1,17 @@
 """Claims about batch size, inference and the range of numbers."""
 
-CLAIMS = ()
+from gainstage.lab.catalogue.numbers import (
+    bn_fewer_overflows,
+    forgotten_eval,
+    ln_batch_independent,
+    ln_recurrent,
+    overflow_before_bn,
+)
+
+CLAIMS = (
+    ln_batch_independent.CLAIM,
+    ln_recurrent.CLAIM,
+    forgotten_eval.CLAIM,
+    overflow_before_bn.CLAIM,
+    bn_fewer_overflows.CLAIM,
+)  # fmt: skip
