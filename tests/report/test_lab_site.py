@@ -38,7 +38,7 @@ def verdicts() -> list[lab.Verdict]:
 @pytest.fixture(scope="module")
 def hearings() -> list[Hearing]:
     sides = tuple(
-        SideResult(side.label, side.statement, side.source, side.claims, "supported", 1.0, (0.5, 1.5), 5, "Seen.")
+        SideResult(side.label, side.statement, side.source, side.claims, "supported", 5, "Seen.", 1.0, (0.5, 1.5))
         for side in CONFRONTATION.sides
     )
     return [

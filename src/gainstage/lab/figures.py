@@ -50,7 +50,7 @@ def curves(points: Points, x: Along, y: Along, colour: Along, *, title: str, sub
 
     base = alt.Chart(alt.InlineData(_drawable(points, x, y)))
     across, up = _axis(alt.X, x), _axis(alt.Y, y)
-    told = alt.Color(f"{colour.name}:N", title=colour.title).legend(orient="bottom")
+    told = alt.Color(f"{colour.name}:N", title=colour.title).legend(orient="bottom", labelLimit=280)
     faint = base.mark_line(opacity=0.25, strokeWidth=1).encode(across, up, told, alt.Detail("seed:N"))
     mean = base.mark_line(point=True, strokeWidth=2).encode(
         across, _mean_of(alt, y), told, alt.StrokeDash(f"{colour.name}:N", title=colour.title)

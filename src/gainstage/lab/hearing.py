@@ -27,10 +27,10 @@ class SideResult:
     source: str
     claims: tuple[str, ...]
     outcome: Outcome
-    effect: float | None
-    interval: tuple[float, float] | None
     n: int
     why: str
+    effect: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

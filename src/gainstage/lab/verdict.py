@@ -23,10 +23,10 @@ class ControlResult:
 
     statement: str
     outcome: Outcome
-    effect: float | None
-    interval: tuple[float, float] | None
     n: int
     why: str
+    effect: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

