@@ -1,7 +1,8 @@
 """Claims about normalization, the initial scale, the learning rate and generalization."""
 
-from gainstage.lab.catalogue.normalization import scale_invariance
+from gainstage.lab.catalogue.normalization import bn_init_sensitivity, scale_invariance
 
 CLAIMS = (
+    bn_init_sensitivity.CLAIM,
     scale_invariance.CLAIM,
 )  # fmt: skip
