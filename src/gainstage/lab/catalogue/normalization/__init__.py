@@ -1,10 +1,17 @@
 """Claims about normalization, the initial scale, the learning rate and generalization."""
 
-from gainstage.lab.catalogue.normalization import bn_identity, bn_init_sensitivity, scale_invariance, weight_growth
+from gainstage.lab.catalogue.normalization import (
+    bn_identity,
+    bn_init_sensitivity,
+    large_init_first_layer,
+    scale_invariance,
+    weight_growth,
+)
 
 CLAIMS = (
     bn_init_sensitivity.CLAIM,
     scale_invariance.CLAIM,
     weight_growth.CLAIM,
+    large_init_first_layer.CLAIM,
     bn_identity.CLAIM,
 )  # fmt: skip
