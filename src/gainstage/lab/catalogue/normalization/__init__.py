@@ -3,6 +3,8 @@
 from gainstage.lab.catalogue.normalization import (
     bn_identity,
     bn_init_sensitivity,
+    bn_sigmoid,
+    combined_effect,
     large_init_first_layer,
     scale_invariance,
     weight_growth,
@@ -14,4 +16,6 @@ CLAIMS = (
     weight_growth.CLAIM,
     large_init_first_layer.CLAIM,
     bn_identity.CLAIM,
+    bn_sigmoid.CLAIM,
+    combined_effect.CLAIM,
 )  # fmt: skip
