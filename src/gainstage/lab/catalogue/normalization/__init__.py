@@ -3,6 +3,7 @@
 from gainstage.lab.catalogue.normalization import (
     bn_identity,
     bn_init_sensitivity,
+    bn_saturation,
     bn_sigmoid,
     combined_effect,
     large_init_first_layer,
@@ -15,6 +16,7 @@ CLAIMS = (
     scale_invariance.CLAIM,
     weight_growth.CLAIM,
     large_init_first_layer.CLAIM,
+    bn_saturation.CLAIM,
     bn_identity.CLAIM,
     bn_sigmoid.CLAIM,
     combined_effect.CLAIM,
