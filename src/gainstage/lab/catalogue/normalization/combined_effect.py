@@ -164,7 +164,7 @@ CLAIM = Claim(
         "The effect is the smallest of the differences: all must be positive.",
         "'Better' is the accuracy after a fixed number of steps, so speed counts; the range of learning rates is in "
         "the reason, not judged.",
-        "The grid of rates ends at 1, where batch norm from 3 times He's weights still gains: a higher rate may serve it.",
+        "The grid of rates ends at 1, where batch norm from 3 times He's weights still gains: more may serve it.",
         "Bad means a wrong scale. Weights that are bad in other ways, such as equal ones, are another matter.",
         "With batch norm the scale of the weights acts as the learning rate does, lr/a², and a grid of rates makes up "
         "for it.",
