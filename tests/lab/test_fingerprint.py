@@ -6,7 +6,7 @@ import pytest
 
 from gainstage.lab.catalogue.initialization import he_variance
 from gainstage.lab.claim import Deferred
-from gainstage.lab.fingerprint import _reached, digest, fingerprint
+from gainstage.lab.fingerprint import _named, _reached, digest, fingerprint
 
 
 def test_the_fingerprint_covers_each_number():
@@ -66,3 +66,12 @@ def test_the_fingerprint_reaches_what_a_measurement_imports():
     reached = _reached({"gainstage.lab.apparatus.training"})
     assert "gainstage.lab.judge" in reached
     assert not any(home.startswith("gainstage.sweep") for home in reached)
+
+
+def test_the_fingerprint_covers_networks_that_a_design_names():
+    numbers = {
+        "network": "gainstage.lab.apparatus.networks:mlp",
+        "more": [{"data": "gainstage.lab.apparatus.data:digits"}],
+    }
+    assert set(_named(numbers)) == {"gainstage.lab.apparatus.networks", "gainstage.lab.apparatus.data"}
+    assert list(_named({"name": "other:thing", "count": 3})) == []

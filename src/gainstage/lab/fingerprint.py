@@ -14,10 +14,10 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from gainstage.lab.claim import Claim, D, Deferred
 from gainstage.lab.confrontation import Confrontation
@@ -35,8 +35,9 @@ def fingerprint(experiment: Claim[D] | Confrontation[D], design: D) -> str:
         experiment: Whose functions are hashed.
         design: One of its designs.
     """
+    numbers = asdict(design)
     homes = {_home(function) for function in (*experiment.measures.values(), *experiment.judges)}
-    return digest(asdict(design), homes, leaving_out=_name(experiment.figure))
+    return digest(numbers, homes | set(_named(numbers)), leaving_out=_name(experiment.figure))
 
 
 def digest(numbers: dict[str, Any], homes: set[str], *, leaving_out: str = "") -> str:
@@ -51,6 +52,17 @@ def digest(numbers: dict[str, Any], homes: set[str], *, leaving_out: str = "") -
     for home in sorted(_reached(homes)):
         found.update(_code(_source(home), leaving_out).encode())
     return found.hexdigest()[:16]
+
+
+def _named(value: Any) -> Iterator[str]:
+    """The lab's modules that a design names by reference, ``gainstage.lab.apparatus.networks:mlp``."""
+    if isinstance(value, str) and value.startswith(_LAB) and ":" in value:
+        yield value.partition(":")[0]
+    elif isinstance(value, dict):
+        yield from _named(list(cast("dict[str, Any]", value).values()))
+    elif isinstance(value, (list, tuple)):
+        for part in cast("Sequence[Any]", value):
+            yield from _named(part)
 
 
 def _home(function: Any) -> str:
