@@ -1,9 +1,15 @@
 """Claims about how weights are drawn."""
 
-from gainstage.lab.catalogue.initialization import glorot_variance, he_variance, mismatch_decay
+from gainstage.lab.catalogue.initialization import (
+    glorot_variance,
+    he_variance,
+    mismatch_decay,
+    symmetry_breaking,
+)
 
 CLAIMS = (
     glorot_variance.CLAIM,
     he_variance.CLAIM,
     mismatch_decay.CLAIM,
+    symmetry_breaking.CLAIM,
 )  # fmt: skip
