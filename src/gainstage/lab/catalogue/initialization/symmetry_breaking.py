@@ -96,8 +96,8 @@ CLAIM = Claim(
     id="symmetry-breaking",
     group="initialization",
     statement=(
-        "Where all weights of a layer start equal, its units get equal gradients and stay equal however long they train, "
-        "so that the layer never does more than one unit; random weights break this symmetry."
+        "Where all weights of a network start equal, the units of a layer get equal gradients and stay equal however "
+        "long they train, so that the layer never does more than one unit; random weights break this symmetry."
     ),
     source="an overview article",
     citation="informal",
