@@ -4,6 +4,7 @@ from gainstage.lab.catalogue.initialization import (
     glorot_variance,
     he_variance,
     mismatch_decay,
+    products_ill_conditioned,
     symmetry_breaking,
 )
 
@@ -12,4 +13,5 @@ CLAIMS = (
     he_variance.CLAIM,
     mismatch_decay.CLAIM,
     symmetry_breaking.CLAIM,
+    products_ill_conditioned.CLAIM,
 )  # fmt: skip
