@@ -1,6 +1,7 @@
 """Claims about how weights are drawn."""
 
 from gainstage.lab.catalogue.initialization import (
+    delta_orthogonal_depth,
     glorot_variance,
     he_variance,
     mismatch_decay,
@@ -13,5 +14,6 @@ CLAIMS = (
     he_variance.CLAIM,
     mismatch_decay.CLAIM,
     symmetry_breaking.CLAIM,
+    delta_orthogonal_depth.CLAIM,
     products_ill_conditioned.CLAIM,
 )  # fmt: skip
