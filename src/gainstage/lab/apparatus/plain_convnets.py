@@ -45,15 +45,24 @@ def circular_transposed(gradient: Tensor, kernel: Tensor) -> Tensor:
 
 
 def plain_cnn(
-    depth: int, channels: int, draw: str, weight_var: float, bias_var: float, *, inputs: int = 1, classes: int = 10
+    depth: int,
+    channels: int,
+    draw: str,
+    weight_var: float,
+    bias_var: float,
+    *,
+    inputs: int = 1,
+    size: int = 8,
+    classes: int = 10,
 ) -> nn.Sequential:
-    """``depth`` square tanh convolutions behind a first one; the mean over pixels is read out.
+    """``depth`` square tanh convolutions behind a first one; all pixels are read out.
 
     Args:
         depth, channels: Of the square convolutions.
         draw: One of `KERNELS`, for these; the first is normal.
         weight_var, bias_var: σ_w² and σ_b².
-        inputs, classes: Channels of a picture, and classes.
+        inputs, size: Channels of a picture, and its height and width.
+        classes: Outputs.
     """
     # Seeded by torch's own generator, which a sweep seeds.
     draws = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -64,4 +73,4 @@ def plain_cnn(
             square.weight.copy_(KERNELS[draw](channels, weight_var, draws))
             square.bias.copy_(math.sqrt(bias_var) * torch.randn(channels, generator=draws))  # pyright: ignore[reportOptionalMemberAccess]
         layers += [square, nn.Tanh()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size**2, classes))

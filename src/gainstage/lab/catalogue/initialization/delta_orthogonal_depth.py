@@ -45,7 +45,7 @@ class DeltaDesign(Design):
     train_depth: int = 0
     train_channels: int = 32
     train_steps: int = 500
-    rates: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
+    rates: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     data: str = "gainstage.lab.apparatus.data:digit_pictures"
     device: str = "cpu"
 
