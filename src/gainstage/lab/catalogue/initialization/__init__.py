@@ -2,6 +2,7 @@
 
 from gainstage.lab.catalogue.initialization import (
     delta_orthogonal_depth,
+    edge_of_chaos,
     glorot_variance,
     he_variance,
     mismatch_decay,
@@ -14,6 +15,7 @@ CLAIMS = (
     he_variance.CLAIM,
     mismatch_decay.CLAIM,
     symmetry_breaking.CLAIM,
+    edge_of_chaos.CLAIM,
     delta_orthogonal_depth.CLAIM,
     products_ill_conditioned.CLAIM,
 )  # fmt: skip
