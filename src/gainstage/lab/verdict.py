@@ -23,10 +23,11 @@ class ControlResult:
 
     statement: str
     outcome: Outcome
-    effect: float | None
-    interval: tuple[float, float] | None
     n: int
     why: str
+    # What is None is left out of a record.
+    effect: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
