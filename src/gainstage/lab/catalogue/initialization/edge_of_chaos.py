@@ -3,8 +3,8 @@
 The statistic was fixed before any seed that counts. For each σ_w² the trainable depth L* is where the training accuracy
 falls through 55 %, halfway between chance and all, between depths by interpolation in ln depth, and within the range of
 depths that were trained. Per seed, the least-squares slope of ln L* over ln 6ξ, with 6ξ held within the same range: 1
-if L* is proportional to ξ, 0 if it does not depend on it. The limit lies halfway. The factor 6 is not judged: it depends
-on how long networks train.
+if L* is proportional to ξ, 0 if it does not depend on it. The limit lies halfway. The factor 6 is not judged: it
+depends on how long networks train.
 """
 
 from __future__ import annotations
