@@ -1,8 +1,8 @@
 """Is He's variance 2/n_in a bad choice for tanh, as is said? Judged by the accuracy that it trains to.
 
 With tanh Xavier's variance lies on the edge of chaos without biases (σ_w² = 1), where signals and gradients
-shrink as a power of depth; He's (σ_w² = 2) lies on the chaotic side, where signals stay large and gradients grow. Theory
-alone does not say which trains better at a given depth.
+shrink as a power of depth; He's (σ_w² = 2) lies on the chaotic side, where signals stay large and gradients grow.
+Theory alone does not say which trains better at a given depth.
 """
 
 from __future__ import annotations
