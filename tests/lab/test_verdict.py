@@ -15,6 +15,12 @@ def test_json_is_lossless(verdicts, claim_id):
     assert lab.Verdict.from_json(verdict.to_json()) == verdict
 
 
+def test_json_keeps_a_control_that_measured_nothing(verdicts):
+    verdict = verdicts["lemma-4-5"]
+    verdict = replace(verdict, control=replace(verdict.control, outcome="inconclusive", effect=None, interval=None))
+    assert lab.Verdict.from_json(verdict.to_json()) == verdict
+
+
 def test_json_of_another_version_is_refused(verdicts):
     text = replace(verdicts["lemma-4-5"], schema_version=0).to_json()
     with pytest.raises(InputError, match="schema_version must be 1, got 0"):

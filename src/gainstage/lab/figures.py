@@ -50,11 +50,13 @@ def curves(points: Points, x: Along, y: Along, colour: Along, *, title: str, sub
 
     base = alt.Chart(alt.InlineData(_drawable(points, x, y)))
     across, up = _axis(alt.X, x), _axis(alt.Y, y)
-    told = alt.Color(f"{colour.name}:N", title=colour.title).legend(orient="bottom", labelLimit=280)
-    faint = base.mark_line(opacity=0.25, strokeWidth=1).encode(across, up, told, alt.Detail("seed:N"))
-    mean = base.mark_line(point=True, strokeWidth=2).encode(
-        across, _mean_of(alt, y), told, alt.StrokeDash(f"{colour.name}:N", title=colour.title)
+    told = alt.Color(f"{colour.name}:N", title=colour.title).legend(
+        orient="bottom", columns=3, labelLimit=260, symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3
     )
+    # Without a legend of its own: there would be two of them, since the faint lines are not dashed.
+    dashed = alt.StrokeDash(f"{colour.name}:N", legend=None)
+    faint = base.mark_line(opacity=0.25, strokeWidth=1).encode(across, up, told, alt.Detail("seed:N"))
+    mean = base.mark_line(point=True, strokeWidth=2).encode(across, _mean_of(alt, y), told, dashed)
     return alt.layer(faint, mean).properties(title=_title(alt, title, subtitle), width=WIDTH, height=HEIGHT)
 
 

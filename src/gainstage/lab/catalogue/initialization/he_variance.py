@@ -50,17 +50,24 @@ class HeDesign(Design):
         return _ERRORS * math.sqrt(0.75 / (self.samples * self.width * self.seeds))
 
 
-def slope_variance(width: int, depth: int) -> float:
-    """Variance of the least-squares slope of ln q_l over the layers of one net, about 6/(width·depth).
+def slope_variance(width: int, depth: int, scatter: float = 5.0) -> float:
+    """Variance of the least-squares slope of ln q_l over the layers of one net, about 6/(width·depth) for ReLU.
 
     ln q_l = Σ_{k<l} a_k + b_l with a = ln((2/n) Σ relu(g)²) and b = ln((1/n) Σ g²) of the same layer's g, so
-    n·Var a = 5, n·Var b = 2, n·Cov = 2, and layers are independent.
+    n·Var a = 5, n·Var b = 2, n·Cov = 2, and layers are independent. Linear layers have a = b.
+
+    Args:
+        width: n.
+        depth: Layers.
+        scatter: n·Var a; 2 for linear layers.
     """
     middle = (depth - 1) / 2
     scale = sum((layer - middle) ** 2 for layer in range(depth))
     weights = [(layer - middle) / scale for layer in range(depth)]
     tails = [sum(weights[layer + 1 :]) for layer in range(depth)]
-    return sum(5 * tail**2 + 2 * own**2 + 4 * tail * own for tail, own in zip(tails, weights, strict=True)) / width
+    return (
+        sum(scatter * tail**2 + 2 * own**2 + 4 * tail * own for tail, own in zip(tails, weights, strict=True)) / width
+    )
 
 
 def judge_he(rows: Rows, design: HeDesign) -> Judgement:
