@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from gainstage.lab.apparatus.fitting import Training, evaluated, fit, he_started, matched_row
+from gainstage.lab.apparatus.fitting import Training, accuracy, fit, he_started, matched_row, outputs
 from gainstage.sweep import Data, Spec, execute
 from gainstage.sweep.engine.initial import built
 from gainstage.sweep.examples import blobs
@@ -16,23 +17,31 @@ def started(seed=0, norm="batch"):
     return he_started(MLP, {"depth": 1, "width": 8, "norm": norm, "inputs": data.train_inputs.shape[1]}, seed)
 
 
+def scores(model, data):
+    said = outputs(model, data.train_inputs), outputs(model, data.test_inputs)
+    return {
+        "train_loss": float(F.cross_entropy(said[0], data.train_targets)),
+        "train_accuracy": accuracy(said[0], data.train_targets),
+        "test_loss": float(F.cross_entropy(said[1], data.test_targets)),
+        "test_accuracy": accuracy(said[1], data.test_targets),
+    }
+
+
 def test_training_equals_a_sweeps():
+    options = {"depth": 1, "width": 8, "norm": "batch", "inputs": blobs().train_inputs.shape[1]}
     spec = Spec(
         name="twin",
         model=MLP,
         data=blobs,
-        fixed={"depth": 1, "width": 8, "norm": "batch", "inputs": blobs().train_inputs.shape[1], "momentum": 0.5,
-               "batch_size": 16, "seed": 3},
+        fixed={**options, "momentum": 0.5, "batch_size": 16, "seed": 3},
         steps=20,
         metrics=("train_loss", "train_accuracy", "test_loss", "test_accuracy"),
-    )  # fmt: skip
+    )
     (cell,) = spec.cells()
     (row,) = execute(spec, [cell], mode="looped")
     model = built(spec, cell, blobs())
     assert fit(model, blobs(), TRAINING, 3)
-    found = evaluated(model, blobs())
-    for metric in spec.metrics:
-        assert getattr(found, metric) == pytest.approx(row.curves[metric][-1], rel=1e-5)
+    assert scores(model, blobs()) == pytest.approx({name: row.curves[name][-1] for name in spec.metrics}, rel=1e-5)
 
 
 def test_weights_have_hes_variance_and_no_bias():
@@ -44,17 +53,14 @@ def test_weights_have_hes_variance_and_no_bias():
 
 
 def test_the_figures_are_those_of_the_first_look_at_the_level():
-    every_look = []
-    model = started()
+    looks = []
 
     def prepare(model, data):
-        every_look.append(evaluated(model, data))
+        looks.append(scores(model, data))
 
-    row = matched_row(model, blobs(), TRAINING, 0, level=1.0, every=4, prepare=prepare)
-    seen = [figures.train_loss <= 1.0 for figures in every_look]
-    assert row["reached"]
-    assert seen.index(True) == len(seen) - 1 == row["step"] // 4
-    assert row["test_accuracy"] == every_look[-1].test_accuracy
+    row = matched_row(started(), blobs(), TRAINING, 0, level=1.0, every=4, prepare=prepare)
+    assert [look["train_loss"] <= 1.0 for look in looks].index(True) == len(looks) - 1 == row["step"] // 4
+    assert row == pytest.approx({"reached": True, "step": row["step"], **looks[-1]})
 
 
 @pytest.mark.parametrize("lr", [0.0, 1e12])
@@ -75,5 +81,5 @@ def test_what_a_model_draws_depends_on_the_seed_alone():
         torch.rand(disturbance)
         model = nn.Sequential(nn.Dropout(0.5), started())
         fit(model, blobs(), TRAINING, 1)
-        losses.append(evaluated(model, blobs()).train_loss)
+        losses.append(scores(model, blobs())["train_loss"])
     assert losses[0] == losses[1]

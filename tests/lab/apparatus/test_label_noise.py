@@ -12,13 +12,15 @@ def plain(samples=1000):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
-def test_a_share_of_the_labels_is_wrong_and_the_test_set_is_not(share):
+def test_a_share_of_the_labels_is_wrong_and_all_others_are_for_testing(share):
     found = mislabeled(plain(), 500, share, 0)
     wrong = found.train_targets != found.train_inputs[:, 0].long() % 10
     assert found.samples == 500
     assert int(wrong.sum()) == round(share * 500)
     assert found.train_inputs.unique().numel() == 500
-    assert torch.equal(found.test_targets, torch.arange(10))
+    assert len(found.test_targets) == 510
+    assert torch.equal(found.test_targets[:500], found.test_inputs[:500, 0].long() % 10)
+    assert not set(found.train_inputs[:, 0].tolist()) & set(found.test_inputs[:500, 0].tolist())
 
 
 def test_another_seed_is_another_set():

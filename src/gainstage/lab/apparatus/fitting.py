@@ -37,16 +37,6 @@ class Training:
     steps: int
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Of a network in evaluation mode."""
-
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-
-
 def device_of(name: str) -> torch.device:
     """The device of that name; ``auto`` is a GPU if there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
@@ -104,14 +94,12 @@ def fit(
 
 
 @torch.no_grad()
-def evaluated(model: nn.Module, data: Data) -> Figures:
-    """Loss and accuracy on both sets; leaves the model in training mode."""
+def outputs(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """What a network says in evaluation mode; leaves it in training mode."""
     model.eval()
-    found = [_scored(model, inputs, targets) for inputs, targets in (
-        (data.train_inputs, data.train_targets), (data.test_inputs, data.test_targets)
-    )]  # fmt: skip
+    found = torch.cat([model(piece) for piece in inputs.split(_PIECE)])
     model.train()
-    return Figures(*found[0], *found[1])
+    return found
 
 
 def matched_row(
@@ -131,24 +119,24 @@ def matched_row(
     Returns:
         ``reached``, ``step``, and the test figures at the first look at which the level was reached.
     """
-    seen: dict[int, Figures] = {}
+    found: Row = {}
 
     def looks(step: int) -> bool:
         if step % every and step != training.steps:
             return False
         if prepare:
             prepare(model, data)
-        figures = evaluated(model, data)
-        if figures.train_loss <= level:
-            seen[step] = figures
-        return bool(seen)
+        said = outputs(model, data.train_inputs)
+        loss = float(F.cross_entropy(said, data.train_targets))
+        if loss <= level:
+            found.update(reached=True, step=step, train_loss=loss, train_accuracy=accuracy(said, data.train_targets))
+        return bool(found)
 
     fit(model, data, training, seed, looks)
-    for step, found in seen.items():
-        return {
-            "reached": True, "step": step, "train_loss": found.train_loss, "train_accuracy": found.train_accuracy,
-            "test_loss": found.test_loss, "test_accuracy": found.test_accuracy,
-        }  # fmt: skip
+    if found:
+        said = outputs(model, data.test_inputs)
+        loss = float(F.cross_entropy(said, data.test_targets))
+        return {**found, "test_loss": loss, "test_accuracy": accuracy(said, data.test_targets)}
     chance = 1 / (int(data.test_targets.max()) + 1)
     return {
         "reached": False, "step": None, "train_loss": None, "train_accuracy": None, "test_loss": None,
@@ -156,7 +144,6 @@ def matched_row(
     }  # fmt: skip
 
 
-def _scored(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
-    outputs = torch.cat([model(piece) for piece in inputs.split(_PIECE)])
-    hits = (outputs.argmax(1) == targets).sum().item()
-    return float(F.cross_entropy(outputs, targets)), hits / len(targets)
+def accuracy(said: torch.Tensor, targets: torch.Tensor) -> float:
+    """The share of samples whose class has the largest output."""
+    return (said.argmax(1) == targets).sum().item() / len(targets)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 
-from gainstage.lab.apparatus.data import mnist_5k
+from gainstage.lab.apparatus.data import cifar10, color_noise, mnist_5k
 from gainstage.seeding import generator
 from gainstage.sweep import Data
+from gainstage.sweep.references import resolve
+
+
+@lru_cache(maxsize=4)
+def named(reference: str) -> Data:
+    """The data set that a reference names, read once in a process.
+
+    Args:
+        reference: To a function without arguments, as a sweep has it.
+    """
+    return resolve(reference)()
 
 
 def small_mnist() -> Data:
@@ -25,7 +38,7 @@ def small_mnist() -> Data:
 
 
 def mislabeled(data: Data, samples: int, share: float, seed: int) -> Data:
-    """Some training samples, a share of them with a wrong label; the test set as it is.
+    """Some training samples, a share of them with a wrong label; all others are for testing.
 
     Args:
         data: Whole-number targets.
@@ -34,11 +47,28 @@ def mislabeled(data: Data, samples: int, share: float, seed: int) -> Data:
         seed: Of both draws.
     """
     draws = generator(seed, "mislabeled")
-    kept = torch.randperm(data.samples, generator=draws)[:samples].to(data.train_inputs.device)
-    targets = data.train_targets[kept].cpu()
+    order = torch.randperm(data.samples, generator=draws)
+    kept, rest = order[:samples], order[samples:]
+    targets = data.train_targets[kept]
     classes = int(max(data.train_targets.max(), data.test_targets.max())) + 1
     wrong = torch.randperm(len(targets), generator=draws)[: round(share * len(targets))]
     targets[wrong] = (targets[wrong] + torch.randint(1, classes, wrong.shape, generator=draws)) % classes
     return Data(
-        data.train_inputs[kept], targets.to(data.train_targets.device), data.test_inputs, data.test_targets
+        data.train_inputs[kept], targets, torch.cat([data.train_inputs[rest], data.test_inputs]),
+        torch.cat([data.train_targets[rest], data.test_targets]),
     )  # fmt: skip
+
+
+def shuffled_cifar10() -> Data:
+    """`cifar10` with its training labels shuffled: nothing to be learnt but the pictures by heart."""
+    return _shuffled(cifar10())
+
+
+def shuffled_color_noise() -> Data:
+    """`color_noise` with its training labels shuffled."""
+    return _shuffled(color_noise())
+
+
+def _shuffled(data: Data) -> Data:
+    order = torch.randperm(data.samples, generator=generator(0, "shuffled"))
+    return Data(data.train_inputs, data.train_targets[order], data.test_inputs, data.test_targets)
