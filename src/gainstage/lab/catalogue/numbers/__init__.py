@@ -1,3 +1,7 @@
 """Claims about batch size, inference and the range of numbers."""
 
-CLAIMS = ()
+from gainstage.lab.catalogue.numbers import small_batch
+
+CLAIMS = (
+    small_batch.CLAIM,
+)  # fmt: skip
