@@ -2,6 +2,9 @@
 
 from gainstage.lab.catalogue.normalization import (
     bn_cuts_low_intensity,
+    bn_regularizes,
+    inits_converge,
+    noise_generalizes,
     scale_invariance,
     sgd_noise_bound,
 )
@@ -9,5 +12,8 @@ from gainstage.lab.catalogue.normalization import (
 CLAIMS = (
     scale_invariance.CLAIM,
     sgd_noise_bound.CLAIM,
+    bn_regularizes.CLAIM,
+    inits_converge.CLAIM,
     bn_cuts_low_intensity.CLAIM,
+    noise_generalizes.CLAIM,
 )  # fmt: skip
