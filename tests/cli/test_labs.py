@@ -123,7 +123,7 @@ def test_a_name_of_a_topic_and_a_claim_shows_both(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("sent", ["SIGKILL", "SIGINT"])
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path, sent: str) -> None:
     command = [
-        sys.executable, "-m", "gainstage", "lab", "run", "he-variance", "lemma-4-5", "--store", str(tmp_path),
+        sys.executable, "-m", "gainstage", "lab", "run", "scale-invariance", "lemma-4-5", "--store", str(tmp_path),
         "--workers", "1",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

