@@ -1,3 +1,7 @@
 """Claims about depth, residual branches and rank."""
 
-CLAIMS = ()
+from gainstage.lab.catalogue.depth import identity_bias
+
+CLAIMS = (
+    identity_bias.CLAIM,
+)  # fmt: skip
