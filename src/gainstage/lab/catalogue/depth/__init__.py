@@ -1,7 +1,8 @@
 """Claims about depth, residual branches and rank."""
 
-from gainstage.lab.catalogue.depth import identity_bias
+from gainstage.lab.catalogue.depth import bn_gradient_explosion, identity_bias
 
 CLAIMS = (
     identity_bias.CLAIM,
+    bn_gradient_explosion.CLAIM,
 )  # fmt: skip
