@@ -20,6 +20,8 @@ from gainstage.seeding import generator
 from gainstage.sweep import Data
 from gainstage.sweep.references import resolve
 
+# Samples of the last statistics.
+_STATISTICS = 512
 _SCALARS = ("alpha", "bias", "close")
 
 
@@ -83,6 +85,7 @@ class Stack:
         sites = shape.blocks * shape.maps + 1
         self._means = torch.zeros(sites, self._nets * shape.width, device=device)
         self._variances = torch.ones_like(self._means)
+        self._momentum = 0.1
 
     def outputs(self, inputs: Tensor, *, training: bool) -> Tensor:
         """Logits of shape (nets, classes, samples) for inputs of shape (samples, features)."""
@@ -98,7 +101,11 @@ class Stack:
         return torch.bmm(self.parameters["leave"], self._activated(h, parts, site, training=training))
 
     def train(self, data: Data, *, steps: int, batch_size: int, seed: int) -> None:
-        """Plain gradient descent on cross-entropy; all nets see the same batches."""
+        """Plain gradient descent on cross-entropy; all nets see the same batches.
+
+        Running statistics are taken anew at the end, over some training samples at once: after a few dozen updates
+        their averages would lag behind the weights, and tell more of that than of the nets.
+        """
         inputs, targets = data.train_inputs.to(self._device), data.train_targets.to(self._device)
         draws, order = generator(seed, "residual stack", "order"), torch.empty(0, dtype=torch.long)
         names = list(self.parameters)
@@ -109,6 +116,9 @@ class Stack:
             loss = self._losses(self.outputs(inputs[picks], training=True), targets[picks]).sum()
             found = torch.autograd.grad(loss, [self.parameters[name] for name in names], allow_unused=True)
             self._step(dict(zip(names, found, strict=True)))
+        self._momentum = 1.0
+        with torch.no_grad():
+            self.outputs(inputs[:_STATISTICS], training=True)
 
     def accuracies(self, inputs: Tensor, targets: Tensor) -> list[float]:
         """Share of right answers of each net; chance for one whose logits are not finite."""
@@ -126,6 +136,7 @@ class Stack:
         flat = F.batch_norm(
             z.reshape(1, -1, z.shape[-1]), self._means[site], self._variances[site],
             parts["gamma"][site].reshape(-1), parts["beta"][site].reshape(-1), training=training,
+            momentum=self._momentum,
         )  # fmt: skip
         return F.relu(flat).view_as(z)
 

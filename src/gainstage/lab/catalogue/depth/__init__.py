@@ -1,6 +1,14 @@
 """Claims about depth, residual branches and rank."""
 
-from gainstage.lab.catalogue.depth import bn_gradient_explosion, fixup, identity_bias, rank_collapse, skipinit
+from gainstage.lab.catalogue.depth import (
+    bn_gradient_explosion,
+    fisher_conditioning,
+    fixup,
+    identity_bias,
+    length_direction,
+    rank_collapse,
+    skipinit,
+)
 
 CLAIMS = (
     identity_bias.CLAIM,
@@ -8,4 +16,6 @@ CLAIMS = (
     rank_collapse.CLAIM,
     bn_gradient_explosion.CLAIM,
     fixup.CLAIM,
+    length_direction.CLAIM,
+    fisher_conditioning.CLAIM,
 )  # fmt: skip

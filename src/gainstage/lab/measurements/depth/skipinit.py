@@ -31,5 +31,7 @@ def _rows(design: SkipInitDesign, seed: int, starts: tuple[str, ...]) -> list[Ro
             shape, nets, data=design.data, steps=design.steps, batch_size=design.batch, seed=seed,
             device=design.device,
         )  # fmt: skip
-        rows += [{"kind": "net", "start": name, "blocks": blocks, **best} for name, best in found.items()]
+        for name, best in found.items():
+            row: Row = {"kind": "net", "start": name, "blocks": blocks, **best}
+            rows.append(row)
     return rows
