@@ -7,6 +7,7 @@ from gainstage.lab.catalogue.depth import (
     identity_bias,
     length_direction,
     rank_collapse,
+    rank_predicts,
     skipinit,
 )
 
@@ -14,6 +15,7 @@ CLAIMS = (
     identity_bias.CLAIM,
     skipinit.CLAIM,
     rank_collapse.CLAIM,
+    rank_predicts.CLAIM,
     bn_gradient_explosion.CLAIM,
     fixup.CLAIM,
     length_direction.CLAIM,
