@@ -51,7 +51,7 @@ def curves(points: Points, x: Along, y: Along, colour: Along, *, title: str, sub
     told = alt.Color(f"{colour.name}:N", title=colour.title).legend(orient="bottom")
     faint = base.mark_line(opacity=0.25, strokeWidth=1).encode(across, up, told, alt.Detail("seed:N"))
     mean = base.mark_line(point=True, strokeWidth=2).encode(
-        across, _mean_of(alt, y), told, alt.StrokeDash(f"{colour.name}:N", title=colour.title)
+        across, _mean_of(alt, y), told, alt.StrokeDash(f"{colour.name}:N", title=colour.title).legend(orient="bottom")
     )
     return alt.layer(faint, mean).properties(title=_title(alt, title, subtitle), width=WIDTH, height=HEIGHT)
 

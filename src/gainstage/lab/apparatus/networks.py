@@ -26,6 +26,8 @@ NORMS: Mapping[str, Callable[[int], nn.Module]] = {
     "layer": nn.LayerNorm,
     "group": lambda width: nn.GroupNorm(max(1, width // 8), width),
     "rms": nn.RMSNorm,
+    # Its statistics are 0 and 1: what the learnt scale and shift of a norm do by themselves.
+    "frozen": layers.FrozenBatchNorm,
     "noisy": layers.NoisyBatchNorm,
     "l1": partial(layers.LpBatchNorm, p=1),
     "l2": partial(layers.LpBatchNorm, p=2),

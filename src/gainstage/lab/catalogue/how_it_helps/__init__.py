@@ -1,7 +1,15 @@
 """Claims about why batch normalization helps: covariate shift, smoothness, noise."""
 
-from gainstage.lab.catalogue.how_it_helps import lemma_4_5
+from gainstage.lab.catalogue.how_it_helps import (
+    beta_smoothness,
+    gradient_predictiveness,
+    lemma_4_5,
+    loss_lipschitz,
+)
 
 CLAIMS = (
+    loss_lipschitz.CLAIM,
+    gradient_predictiveness.CLAIM,
+    beta_smoothness.CLAIM,
     lemma_4_5.CLAIM,
 )  # fmt: skip
