@@ -2,12 +2,14 @@
 
 from gainstage.lab.catalogue.how_it_helps import (
     beta_smoothness,
+    bn_ics,
     gradient_predictiveness,
     lemma_4_5,
     loss_lipschitz,
 )
 
 CLAIMS = (
+    bn_ics.CLAIM,
     loss_lipschitz.CLAIM,
     gradient_predictiveness.CLAIM,
     beta_smoothness.CLAIM,
