@@ -48,11 +48,11 @@ def curves(points: Points, x: Along, y: Along, colour: Along, *, title: str, sub
 
     base = alt.Chart(alt.InlineData(_drawable(points, x, y)))
     across, up = _axis(alt.X, x), _axis(alt.Y, y)
-    told = alt.Color(f"{colour.name}:N", title=colour.title).legend(orient="bottom")
-    faint = base.mark_line(opacity=0.25, strokeWidth=1).encode(across, up, told, alt.Detail("seed:N"))
-    mean = base.mark_line(point=True, strokeWidth=2).encode(
-        across, _mean_of(alt, y), told, alt.StrokeDash(f"{colour.name}:N", title=colour.title).legend(orient="bottom")
-    )
+    told = alt.Color(f"{colour.name}:N", title=colour.title).legend(orient="bottom", symbolOpacity=1)
+    # The same channels in both layers: else the legend is drawn twice, once without colours.
+    dashed = alt.StrokeDash(f"{colour.name}:N", title=colour.title).legend(orient="bottom", symbolOpacity=1)
+    faint = base.mark_line(opacity=0.25, strokeWidth=1).encode(across, up, told, dashed, alt.Detail("seed:N"))
+    mean = base.mark_line(point=True, strokeWidth=2).encode(across, _mean_of(alt, y), told, dashed)
     return alt.layer(faint, mean).properties(title=_title(alt, title, subtitle), width=WIDTH, height=HEIGHT)
 
 
