@@ -6,6 +6,7 @@ from gainstage.lab.catalogue.how_it_helps import (
     gradient_predictiveness,
     lemma_4_5,
     loss_lipschitz,
+    theorem_4_1,
 )
 
 CLAIMS = (
@@ -13,5 +14,6 @@ CLAIMS = (
     loss_lipschitz.CLAIM,
     gradient_predictiveness.CLAIM,
     beta_smoothness.CLAIM,
+    theorem_4_1.CLAIM,
     lemma_4_5.CLAIM,
 )  # fmt: skip
