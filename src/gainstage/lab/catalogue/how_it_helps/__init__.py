@@ -6,14 +6,18 @@ from gainstage.lab.catalogue.how_it_helps import (
     gradient_predictiveness,
     lemma_4_5,
     loss_lipschitz,
+    lp_norms,
+    noisy_bn,
     theorem_4_1,
 )
 
 CLAIMS = (
     bn_ics.CLAIM,
+    noisy_bn.CLAIM,
     loss_lipschitz.CLAIM,
     gradient_predictiveness.CLAIM,
     beta_smoothness.CLAIM,
     theorem_4_1.CLAIM,
+    lp_norms.CLAIM,
     lemma_4_5.CLAIM,
 )  # fmt: skip

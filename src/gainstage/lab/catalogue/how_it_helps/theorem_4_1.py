@@ -79,7 +79,7 @@ def draw_bound(rows: Rows) -> alt.LayerChart:
         Along("case", ""),
         Along("share", "share of (γ²/σ²)‖∇L‖²"),
         title="Squared gradient of the preactivations, and the theorem's right side",
-        subtitle="A dot: the mean over the units of one network; batches of 8, or the smallest there is",
+        subtitle="A dot: the mean over the units of one network; the smallest batches only",
     )
 
 
