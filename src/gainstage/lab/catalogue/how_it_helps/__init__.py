@@ -3,6 +3,7 @@
 from gainstage.lab.catalogue.how_it_helps import (
     beta_smoothness,
     bn_ics,
+    dln_smoothness,
     gradient_predictiveness,
     lemma_4_5,
     loss_lipschitz,
@@ -17,6 +18,7 @@ CLAIMS = (
     loss_lipschitz.CLAIM,
     gradient_predictiveness.CLAIM,
     beta_smoothness.CLAIM,
+    dln_smoothness.CLAIM,
     theorem_4_1.CLAIM,
     lp_norms.CLAIM,
     lemma_4_5.CLAIM,
