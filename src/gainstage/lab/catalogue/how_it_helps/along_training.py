@@ -56,7 +56,7 @@ def log_ratios(rows: Rows, key: str, by: str, over: Value, under: Value, **where
     """One figure a seed: the mean of log10(over/under) of column ``key``, over learning rates, steps and layers.
 
     Args:
-        rows: With ``seed``, ``lr``, ``step``, perhaps ``layer``, and ``diverged``.
+        rows: With ``seed``, ``lr``, ``step``, perhaps ``layer`` or ``net``, and ``diverged``.
         key: Of a figure that is non-negative.
         by: The column that tells the two networks apart, with the values ``over`` and ``under``.
         where: Further values of the rows that count.
@@ -127,7 +127,7 @@ def _pairs(
 
 
 def _place(row: Row) -> _Place:
-    return row["seed"], row["lr"], row["step"], row.get("layer")
+    return row["seed"], row["lr"], row["step"], row.get("layer", row.get("net"))
 
 
 _order: Callable[[_Place], tuple[float, ...]] = lambda place: tuple(float(part or 0) for part in place)  # noqa: E731
