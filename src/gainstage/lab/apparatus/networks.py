@@ -26,7 +26,11 @@ NORMS: Mapping[str, Callable[[int], nn.Module]] = {
     "layer": nn.LayerNorm,
     "group": lambda width: nn.GroupNorm(max(1, width // 8), width),
     "rms": nn.RMSNorm,
+    # Its statistics are 0 and 1: what the learnt scale and shift of a norm do by themselves.
+    "frozen": layers.FrozenBatchNorm,
     "noisy": layers.NoisyBatchNorm,
+    # Ten times the noise that the paper adds.
+    "loud": partial(layers.NoisyBatchNorm, noise=layers.ShiftingNoise(5.0, 3.5, 1.0, 1.0)),
     "l1": partial(layers.LpBatchNorm, p=1),
     "l2": partial(layers.LpBatchNorm, p=2),
     "linf": partial(layers.LpBatchNorm, p=float("inf")),
