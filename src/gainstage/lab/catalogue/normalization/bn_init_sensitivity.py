@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,9 @@ def judge_width(rows: Rows, design: SensitivityDesign) -> Judgement:
     """Seed by seed: the range with batch norm, less that without, exceeds a step of the grid."""
     gained = differences(_widths(rows, design, "batch"), _widths(rows, design, "none"))
     name = "decades of scale that batch norm trains at, less those without it"
-    found = one_sided(gained, name=name, seeds=design.seeds, side="above", limit=design.resolution)
+    found = one_sided(
+        gained, name=name, seeds=design.seeds, side="above", limit=design.resolution, resolution=hidden(design)
+    )
     return replace(found, why=f"{found.why} {_notes(rows, design)}")
 
 
@@ -68,7 +71,14 @@ def judge_control(rows: Rows, design: SensitivityDesign) -> Judgement:
     """The range with the mean alone taken away is not wider than without a norm by a step of the grid."""
     gained = differences(_widths(rows, design, "centered"), _widths(rows, design, "none"))
     name = "decades that taking the batch mean away gains"
-    return one_sided(gained, name=name, seeds=design.seeds, side="below", limit=design.resolution)
+    return one_sided(
+        gained, name=name, seeds=design.seeds, side="below", limit=design.resolution, resolution=hidden(design)
+    )
+
+
+def hidden(design: SensitivityDesign) -> float:
+    """What the grid hides of the difference of two ranges that are counted in its steps."""
+    return math.sqrt(2) * design.resolution
 
 
 def _widths(rows: Rows, design: SensitivityDesign, norm: str, *, tuned: bool = False) -> dict[int, float]:
