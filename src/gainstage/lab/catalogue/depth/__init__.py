@@ -1,3 +1,7 @@
 """Claims about depth, residual branches and rank."""
 
-CLAIMS = ()
+from gainstage.lab.catalogue.depth import clipping_substitute
+
+CLAIMS = (
+    clipping_substitute.CLAIM,
+)  # fmt: skip
