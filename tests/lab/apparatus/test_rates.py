@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gainstage.lab.apparatus.rates import at_best, copy_of, flat, largest_usable, rate_runs, steps_to
+from gainstage.lab.apparatus.rates import at_best, copy_of, flat, grid, largest_usable, rate_runs, steps_to
 from gainstage.lab.catalogue.designs import DIGITS, PLAIN, Net, RateDesign
 from gainstage.sweep import Row
 
@@ -37,9 +37,9 @@ def test_the_best_of_equals_is_the_smallest_rate():
 
 
 def test_copies_are_networks_of_their_own():
-    runs = rate_runs(DESIGN, 3, [{"norm": "none"}], lrs=(0.1,), copies=2)
+    runs = rate_runs(DESIGN, grid(3, [{"norm": "none"}], (0.1,), copies=2))
     assert [copy_of(found, 3) for found in runs] == [0, 1]
     assert runs[0].curves != runs[1].curves
-    (alone,) = rate_runs(DESIGN, 3, [{"norm": "none"}], lrs=(0.1,))
+    (alone,) = rate_runs(DESIGN, grid(3, [{"norm": "none"}], (0.1,)))
     # Two runs see two batches, one run its own: the sums are taken in another order.
     assert alone.curves["test_accuracy"] == pytest.approx(runs[0].curves["test_accuracy"], abs=0.01)

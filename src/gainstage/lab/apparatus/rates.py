@@ -19,32 +19,40 @@ _COPY = 1_000_000
 BOTH = ("train_accuracy", "test_accuracy")
 
 
+def grid(
+    seed: int, points: Sequence[Mapping[str, Value]], lrs: Sequence[float], *, copies: int = 1
+) -> list[dict[str, Value]]:
+    """Each point at each learning rate, in some copies.
+
+    Args:
+        seed: Of the weights and of the order of samples.
+        points: Values that go together, such as ``{"norm": "batch"}``.
+        lrs: Learning rates.
+        copies: Trainings of each kind, from weights and in orders of their own; the first is the seed's.
+    """
+    seeds = [seed + _COPY * copy for copy in range(copies)]
+    return [{**point, "lr": lr, "seed": own} for point in points for lr in lrs for own in seeds]
+
+
 def rate_runs(
     design: RateDesign,
-    seed: int,
     points: Sequence[Mapping[str, Value]],
     *,
-    lrs: Sequence[float] | None = None,
-    copies: int = 1,
     every: int | None = None,
     metrics: Sequence[str] = BOTH,
     **fixed: Any,
 ) -> tuple[Run, ...]:
-    """Trains one network for each learning rate and point, those of a copy on the same batches.
+    """Trains a network for each point, many at once; those of one seed see the same batches.
 
     Args:
         design: What is trained.
-        seed: Of the weights and of the order of samples.
-        points: Values that go together, such as ``{"norm": "batch"}``.
-        lrs: Instead of the design's.
-        copies: Trainings of each kind, from weights and in orders of their own; the first is the seed's.
+        points: Of `grid`.
         every: Updates between two measurements; None: only after the last one.
         metrics: Of `gainstage.sweep.Spec`.
         fixed: Values of all runs.
     """
     spec = Spec(
         name="rates", model=DRAWN, data=design.data, points=points,
-        axes={"lr": lrs or design.lrs, "seed": [seed + _COPY * copy for copy in range(copies)]},
         fixed={
             "network": design.net.factory, "draws": design.init, "batch_size": design.batch,
             **dict(design.net.options), **fixed,

@@ -13,4 +13,4 @@ def test_the_best_rate_is_chosen_by_the_training_set():
         {"norm": "none", "lr": 0.1, "train_accuracy": 0.9, "test_accuracy": 0.7},
         {"norm": "none", "lr": 0.2, "train_accuracy": 0.8, "test_accuracy": 0.8},
     ]
-    assert lr_is_the_cause._summary(rows, "none")["best_accuracy"] == 0.7
+    assert lr_is_the_cause._summary(rows)["best_accuracy"] == 0.7

@@ -126,7 +126,7 @@ CLAIM = Claim(
         "quick": CauseDesign(
             seeds=8, net=Net("MLP-8", PLAIN, (("depth", 8), ("width", 64))), data=DIGITS, device="cpu",
             init="he", lrs=(3e-3, 1e-2, 3e-2, 0.1, 0.3), steps=400, batch=64, low=3e-3, high=0.1, momentum=0.9,
-            control_scale=0.3, copies=4,
+            control_scale=0.3, copies=3,
         ),
         "full": CauseDesign(
             seeds=10, net=Net("ResNet-110", RESNET, (("depth", 110),)), data=CIFAR, device="auto",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gainstage.lab.apparatus.rates import at_best, flat, largest_usable, number, rate_runs
+from gainstage.lab.apparatus.rates import at_best, flat, grid, largest_usable, number, rate_runs
 from gainstage.lab.catalogue.depth.clipping_substitute import ClippingDesign
 from gainstage.lab.judge import Row
 from gainstage.sweep import Row as Run
@@ -28,7 +28,7 @@ def _rows(design: ClippingDesign, seed: int, variants: Sequence[str], scales: Se
         "batch": [{"norm": "batch", "clip": math.inf}],
     }
     points = [{**one, "scale": scale} for variant in variants for one in settings[variant] for scale in scales]
-    rows = [_row(run) for run in rate_runs(design, seed, points)]
+    rows = [_row(run) for run in rate_runs(design, grid(seed, points, design.lrs))]
     return [*rows, *(_summary(rows, variant, scale) for variant in variants for scale in scales)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gainstage.lab.apparatus.rates import flat, largest_usable, number, rate_runs, steps_to
+from gainstage.lab.apparatus.rates import flat, grid, largest_usable, number, rate_runs, steps_to
 from gainstage.lab.catalogue.normalization.bn_higher_lr import HigherDesign
 from gainstage.lab.judge import Row
 
@@ -21,8 +21,8 @@ def control(design: HigherDesign, seed: int) -> list[Row]:
 
 
 def _rows(design: HigherDesign, seed: int, norms: Sequence[str], lrs: Sequence[float]) -> list[Row]:
-    points = [{"norm": norm} for norm in norms]
-    runs = rate_runs(design, seed, points, lrs=lrs, every=design.every, metrics=("test_accuracy",))
+    points = grid(seed, [{"norm": norm} for norm in norms], lrs)
+    runs = rate_runs(design, points, every=design.every, metrics=("test_accuracy",))
     rows: list[Row] = [{**flat(run, ("norm", "lr")), "reached": steps_to(run, design.target)} for run in runs]
     return [*rows, *(_summary(design, [row for row in rows if row["norm"] == norm], norm) for norm in norms)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gainstage.lab.apparatus.rates import at_best, copy_of, flat, largest_usable, number, rate_runs
+from gainstage.lab.apparatus.rates import at_best, copy_of, flat, grid, largest_usable, number, rate_runs
 from gainstage.lab.catalogue.normalization.bn_placement import PlacementDesign
 from gainstage.lab.figures import chosen
 from gainstage.lab.judge import Row
@@ -25,8 +25,8 @@ def control(design: PlacementDesign, seed: int) -> list[Row]:
 
 
 def _rows(design: PlacementDesign, seed: int, lrs: tuple[float, ...], activation: str) -> list[Row]:
-    points = [{"placement": place} for place in PLACES]
-    runs = rate_runs(design, seed, points, lrs=lrs, copies=design.copies, norm="batch", activation=activation)
+    points = grid(seed, [{"placement": place} for place in PLACES], lrs, copies=design.copies)
+    runs = rate_runs(design, points, norm="batch", activation=activation)
     return [{**flat(run, ("placement", "lr")), "copy": copy_of(run, seed)} for run in runs]
 
 

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from gainstage.lab.apparatus.rates import at_best, copy_of, flat, rate_runs
-from gainstage.lab.catalogue.normalization.lr_is_the_cause import CauseDesign
-from gainstage.lab.judge import Row
+from collections.abc import Sequence
 
-NORMS = ("none", "batch")
+from gainstage.lab.apparatus.rates import at_best, copy_of, flat, grid, rate_runs
+from gainstage.lab.catalogue.normalization.lr_is_the_cause import CauseDesign
+from gainstage.lab.figures import chosen
+from gainstage.lab.judge import Row, Value
+
+NORMS: tuple[dict[str, Value], ...] = ({"norm": "none"}, {"norm": "batch"})
 
 
 def measure(design: CauseDesign, seed: int) -> list[Row]:
     """Each training, and for each norm what it reaches at the rate that fits the training set best."""
     others = tuple(lr for lr in design.lrs if lr != design.low)
-    low, rest = _rows(design, seed, (design.low,), 1.0, design.copies), _rows(design, seed, others, 1.0)
+    rows = _rows(design, seed, [*grid(seed, NORMS, (design.low,), copies=design.copies), *grid(seed, NORMS, others)])
     # One training for each rate, at the low one as at the others.
-    single = [*(row for row in low if row["copy"] == 0), *rest]
-    return [*low, *rest, *(_summary(single, norm) for norm in NORMS)]
+    return [*rows, *(_summary(chosen(rows, copy=0, **norm)) for norm in NORMS)]
 
 
 def control(design: CauseDesign, seed: int) -> list[Row]:
     """The low rate, from weights that are too small."""
-    return _rows(design, seed, (design.low,), design.control_scale)
+    return _rows(design, seed, grid(seed, NORMS, (design.low,)), design.control_scale)
 
 
-def _rows(design: CauseDesign, seed: int, lrs: tuple[float, ...], scale: float, copies: int = 1) -> list[Row]:
-    points = [{"norm": norm} for norm in NORMS]
-    runs = rate_runs(design, seed, points, lrs=lrs, momentum=design.momentum, scale=scale, copies=copies)
+def _rows(design: CauseDesign, seed: int, points: Sequence[dict[str, Value]], scale: float = 1.0) -> list[Row]:
+    runs = rate_runs(design, points, momentum=design.momentum, scale=scale)
     return [{**flat(run, ("norm", "lr")), "copy": copy_of(run, seed)} for run in runs]
 
 
-def _summary(rows: list[Row], norm: str) -> Row:
-    best = at_best([row for row in rows if row["norm"] == norm])
-    return {"kind": "summary", "norm": norm, "best_lr": best["lr"], "best_accuracy": best["test_accuracy"]}
+def _summary(rows: Sequence[Row]) -> Row:
+    best = at_best(rows)
+    return {"kind": "summary", "norm": best["norm"], "best_lr": best["lr"], "best_accuracy": best["test_accuracy"]}
