@@ -28,10 +28,10 @@ def grid(
         seed: Of the weights and of the order of samples.
         points: Values that go together, such as ``{"norm": "batch"}``.
         lrs: Learning rates.
-        copies: Trainings of each kind, from weights and in orders of their own; the first is the seed's.
+        copies: Trainings of each kind, from weights of their own, on the same batches; the first is the seed's.
     """
     seeds = [seed + _COPY * copy for copy in range(copies)]
-    return [{**point, "lr": lr, "seed": own} for point in points for lr in lrs for own in seeds]
+    return [{**point, "lr": lr, "seed": own, "data_seed": seed} for point in points for lr in lrs for own in seeds]
 
 
 def rate_runs(
@@ -42,7 +42,7 @@ def rate_runs(
     metrics: Sequence[str] = BOTH,
     **fixed: Any,
 ) -> tuple[Run, ...]:
-    """Trains a network for each point, many at once; those of one seed see the same batches.
+    """Trains a network for each point, many at once; those of one `grid` see the same batches.
 
     Args:
         design: What is trained.

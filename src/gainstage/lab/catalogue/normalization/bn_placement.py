@@ -76,7 +76,7 @@ def draw_places(rows: Rows) -> alt.HConcatChart:
 
 _QUICK = PlacementDesign(
     seeds=10, net=Net("MLP-8", PLAIN, (("depth", 8), ("width", 64))), data=DIGITS, device="cpu", init="he",
-    lrs=(0.1, 0.3, 1.0, 3.0, 10.0), steps=150, batch=64, control_lrs=(0.1,), copies=3,
+    lrs=(0.1, 0.3, 1.0, 3.0, 10.0), steps=150, batch=64, control_lrs=(0.1,), copies=2,
 )  # fmt: skip
 
 CLAIM = Claim(

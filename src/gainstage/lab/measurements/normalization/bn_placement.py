@@ -14,7 +14,7 @@ PLACES = ("before", "after")
 
 def measure(design: PlacementDesign, seed: int) -> list[Row]:
     """Each training, and what they come to for each place."""
-    rows = _rows(design, seed, design.lrs, "relu")
+    rows = _rows(design, seed, design.lrs, "relu", design.copies)
     pairs = [(place, copy) for place in PLACES for copy in range(design.copies)]
     return [*rows, *(_summary(chosen(rows, placement=place, copy=copy), place) for place, copy in pairs)]
 
@@ -24,8 +24,8 @@ def control(design: PlacementDesign, seed: int) -> list[Row]:
     return _rows(design, seed, design.control_lrs, "linear")
 
 
-def _rows(design: PlacementDesign, seed: int, lrs: tuple[float, ...], activation: str) -> list[Row]:
-    points = grid(seed, [{"placement": place} for place in PLACES], lrs, copies=design.copies)
+def _rows(design: PlacementDesign, seed: int, lrs: tuple[float, ...], activation: str, copies: int = 1) -> list[Row]:
+    points = grid(seed, [{"placement": place} for place in PLACES], lrs, copies=copies)
     runs = rate_runs(design, points, norm="batch", activation=activation)
     return [{**flat(run, ("placement", "lr")), "copy": copy_of(run, seed)} for run in runs]
 
