@@ -2,6 +2,7 @@
 
 from gainstage.lab.catalogue.depth import (
     bn_gradient_explosion,
+    clipping_substitute,
     fisher_conditioning,
     fixup,
     identity_bias,
@@ -18,6 +19,7 @@ CLAIMS = (
     rank_predicts.CLAIM,
     bn_gradient_explosion.CLAIM,
     fixup.CLAIM,
+    clipping_substitute.CLAIM,
     length_direction.CLAIM,
     fisher_conditioning.CLAIM,
 )

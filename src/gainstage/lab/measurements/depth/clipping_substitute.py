@@ -1,0 +1,49 @@
+"""Trainings over learning rates: plain, with clipped gradients, with batch norm, from weights of several scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gainstage.lab.apparatus.rates import at_best, flat, grid, largest_usable, number, rate_runs
+from gainstage.lab.catalogue.depth.clipping_substitute import ClippingDesign
+from gainstage.lab.judge import Row
+from gainstage.sweep import Row as Run
+
+
+def measure(design: ClippingDesign, seed: int) -> list[Row]:
+    """Each training, and what each variant comes to at each scale of the initial weights."""
+    return _rows(design, seed, ("none", "clip", "batch"), (design.small, 1.0, design.large))
+
+
+def control(design: ClippingDesign, seed: int) -> list[Row]:
+    """Plain and clipped trainings from weights with which the forward pass overflows."""
+    return _rows(design, seed, ("none", "clip"), (design.overflow,))
+
+
+def _rows(design: ClippingDesign, seed: int, variants: Sequence[str], scales: Sequence[float]) -> list[Row]:
+    settings = {
+        "none": [{"norm": "none", "clip": math.inf}],
+        "clip": [{"norm": "none", "clip": clip} for clip in design.clips],
+        "batch": [{"norm": "batch", "clip": math.inf}],
+    }
+    points = [{**one, "scale": scale} for variant in variants for one in settings[variant] for scale in scales]
+    rows = [_row(run) for run in rate_runs(design, grid(seed, points, design.lrs))]
+    return [*rows, *(_summary(rows, variant, scale) for variant in variants for scale in scales)]
+
+
+def _row(run: Run) -> Row:
+    clip = float(run.values["clip"])
+    named = {"none": ("none", "neither"), "batch": ("batch", "batch norm")}
+    variant, what = ("clip", f"clipped at {clip:g}") if clip < math.inf else named[str(run.values["norm"])]
+    return {**flat(run, ("scale", "lr")), "variant": variant, "what": what}
+
+
+def _summary(rows: Sequence[Row], variant: str, scale: float) -> Row:
+    mine = [row for row in rows if row["variant"] == variant and row["scale"] == scale]
+    best, largest = at_best(mine), largest_usable(mine)
+    return {
+        "kind": "summary", "variant": variant, "scale": scale, "best_what": best["what"], "best_lr": best["lr"],
+        "best_accuracy": best["test_accuracy"],
+        "log_largest_lr": None if largest is None else math.log10(number(largest)),
+    }  # fmt: skip
