@@ -110,3 +110,12 @@ def test_one_step_is_plain_gradient_descent_with_slower_scalars():
     own.train(Data(inputs, targets, inputs, targets), steps=1, batch_size=16, seed=0)
     for name, rate in (("maps", 0.5), ("alpha", 0.05), ("bias", 0.05), ("close", 0.05), ("enter", 0.5)):
         torch.testing.assert_close(own.parameters[name], before[name] - rate * gradients[name])
+
+
+def test_lost_nets_are_at_chance_however_long_they_are_trained():
+    found = []
+    for steps in (3, 300):
+        lost = stack([Start(1e30)])
+        lost.train(data(), steps=steps, batch_size=16, seed=0)
+        found.append(lost.accuracies(*samples(200)))
+    assert found == [[0.25], [0.25]]

@@ -116,6 +116,8 @@ class Stack:
             loss = self._losses(self.outputs(inputs[picks], training=True), targets[picks]).sum()
             found = torch.autograd.grad(loss, [self.parameters[name] for name in names], allow_unused=True)
             self._step(dict(zip(names, found, strict=True)))
+            if self._all_lost():
+                return
         self._momentum = 1.0
         with torch.no_grad():
             self.outputs(inputs[:_STATISTICS], training=True)
@@ -139,6 +141,10 @@ class Stack:
             momentum=self._momentum,
         )  # fmt: skip
         return F.relu(flat).view_as(z)
+
+    def _all_lost(self) -> bool:
+        """Whether no net can come to predict anything again: a weight that is NaN stays so, and the outcome with it."""
+        return bool(self.parameters["leave"].detach().isnan().flatten(1).any(1).all())
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits, targets.expand(self._nets, -1), reduction="none").mean(1)

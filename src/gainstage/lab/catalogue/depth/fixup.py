@@ -102,7 +102,7 @@ CLAIM = Claim(
         "training.",
     ),
     designs={
-        "quick": FixupDesign(seeds=12, blocks=(5, 50), width=32, lrs=(0.1, 0.3, 1.0, 3.0), steps=50, batch=64),
+        "quick": FixupDesign(seeds=16, blocks=(5, 50), width=32, lrs=(0.1, 0.3, 1.0, 3.0), steps=50, batch=64),
         "full": FixupDesign(
             seeds=10, blocks=(10, 100, 1000), width=64, lrs=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0), steps=500, batch=64,
             data="gainstage.lab.apparatus.data:mnist_5k", device="auto",
