@@ -66,7 +66,10 @@ def judged(trace: Trace, rules: Iterable[Rule] = RULES) -> Diagnosis:
     rules = tuple(rules)
     for rule in rules:
         for result in rule.check(trace):
-            findings.append(result) if isinstance(result, Finding) else not_assessed.append(result)
+            if isinstance(result, Finding):
+                findings.append(replace(result, claims=rule.claims))
+            else:
+                not_assessed.append(result)
     return Diagnosis(ranked(findings, {rule.code: rule for rule in rules}), tuple(not_assessed), trace)
 
 

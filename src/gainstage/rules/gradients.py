@@ -26,7 +26,7 @@ BRANCHED_GROWTH_ERROR = Threshold("branched_growth_error", 7.0, "decades of a sa
 
 @rule(
     "GRD001", "gradient-vanishes", severities=("error", "warning"), cause="depth",
-    explains=("OPT002", "OPT003"), thresholds=(GRADIENT_FALL, GRADIENT_FALL_ERROR),
+    explains=("OPT002", "OPT003"), thresholds=(GRADIENT_FALL, GRADIENT_FALL_ERROR), claims=("edge-of-chaos",),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -59,7 +59,7 @@ def gradient_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 @rule(
     "GRD002", "gradient-explodes", severities=("error", "warning"), cause="depth",
-    explains=("OPT001", "OPT004", "OPT005"), thresholds=(
+    explains=("OPT001", "OPT004", "OPT005"), claims=("edge-of-chaos", "bn-gradient-explosion"), thresholds=(
         GRADIENT_GROWTH, GRADIENT_GROWTH_ERROR, NORMED_GROWTH, NORMED_GROWTH_ERROR,
         BRANCHED_GROWTH, BRANCHED_GROWTH_ERROR,
     ),

@@ -83,7 +83,7 @@ def segment_gradient_change(segment: Segment) -> float | None:
 
 @rule(
     "INI001", "symmetric-init", severities=("error",), cause="init",
-    explains=("INI002", "INI003", "GRD001", "ACT001", "OPT002", "OPT003"),
+    explains=("INI002", "INI003", "GRD001", "ACT001", "OPT002", "OPT003"), claims=("symmetry-breaking",),
     thresholds=(NOISE,),
     bad="""
         import torch, gainstage as gs
@@ -145,7 +145,7 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
         "OPT001", "OPT002", "OPT003", "OPT004", "OPT005",
     ),
     thresholds=(FALL, GROWTH, BRANCH_GROWTH, FAINT, LOUD, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED),
-    claims=("he-variance",),
+    claims=("he-variance", "glorot-variance", "mismatch-decay"),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -233,7 +233,7 @@ def _mismatched(segment: Segment, symptom: float, runs: int) -> Finding:
         threshold=10 ** math.copysign(limits[symptom > 0].value, symptom),
         evidence={"weight_var": actual, "preserving_weight_var": needed, "mismatch_decades": total, "scheme": scheme,
                   "forward_decades": change, "gradient_decades": gradient, "layers": len(off), "runs": runs},
-        fix=reinitialize("INI002"), claims=gain_mismatch.claims, layers=tuple(layer.name for layer in off),
+        fix=reinitialize("INI002"), layers=tuple(layer.name for layer in off),
     )  # fmt: skip
 
 
@@ -267,7 +267,8 @@ def _beyond(segment: Segment, change: float, sign: int) -> bool:
 
 @rule(
     "INI003", "signal-vanishes", severities=("error", "warning"), cause="init",
-    explains=("GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT), claims=("he-variance",),
+    explains=("GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT),
+    claims=("he-variance", "mismatch-decay", "edge-of-chaos"),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -307,7 +308,7 @@ def signal_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
     "INI004", "signal-explodes", severities=("error", "warning"), cause="init",
     explains=("GRD001", "GRD002", "ACT002", "NUM001", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005"),
     thresholds=(GROWTH, GROWTH_ERROR, BRANCH_GROWTH, LOUD),
-    claims=("he-variance",),
+    claims=("he-variance", "mismatch-decay", "skipinit"),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -388,6 +389,6 @@ def _level_finding(
         evidence={"decades": change, "layers": len(segment.maps), "runs": runs,
                   "rms_in": first.input_rms, "rms_out": last.rms,
                   "band_low": band[0] if band else None, "band_high": band[1] if band else None},
-        fix=reinitialize(code), claims=("he-variance",),
+        fix=reinitialize(code),
         layers=tuple(layer.name for layer in segment.maps if layer.rms is not None),
     )  # fmt: skip

@@ -99,6 +99,7 @@ def norm_frozen_in_training(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 @rule(
     "NRM003", "tiny-batch-norm", severities=("warning",), cause="batch-size", thresholds=(VALUES,),
+    claims=("small-batch", "forgotten-eval"),
     bad="""
         import torch, gainstage as gs
         from torch import nn

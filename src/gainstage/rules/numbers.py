@@ -11,7 +11,7 @@ from gainstage.trace.records import NonFiniteRecord, Trace
 
 @rule(
     "NUM001", "first-non-finite", severities=("error",), cause="precision",
-    explains=("OPT003", "OPT004", "INI006"),
+    explains=("OPT003", "OPT004", "INI006"), claims=("overflow-before-bn",),
     bad="""
         import torch, gainstage as gs
         from torch import nn
