@@ -76,11 +76,11 @@ def draw(rows: Rows) -> alt.HConcatChart:
     step, norm = Along("step", "updates made"), Along("norm", "norm")
     left = curves(
         points, step, Along("inputs", "movement of the inputs (std)", log=True), norm,
-        title="Ioffe & Szegedy: how far a layer's inputs move", subtitle="in one step; a faint line a seed",
+        title="Ioffe & Szegedy: how far a layer's inputs move", subtitle="in one step, at the largest rate",
     )  # fmt: skip
     right = curves(
         points, step, Along("gradients", "‖G - G'‖/‖G‖", log=True), norm,
-        title="Santurkar et al.: how its gradient changes", subtitle="when the layers below step; a faint line a seed",
+        title="Santurkar et al.: how its gradient changes", subtitle="when the layers below step; the same runs",
     )  # fmt: skip
     return side_by_side(left.properties(width=330), right.properties(width=330))
 

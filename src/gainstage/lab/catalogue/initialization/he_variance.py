@@ -127,7 +127,7 @@ def draw_signal(rows: Rows) -> alt.LayerChart:
         x, y, alt.Color("what:N", title="weights").legend(orient="bottom"), alt.Detail("seed:N")
     )  # fmt: skip
     title = alt.TitleParams(
-        "He's variance 2/n keeps the signal through ReLU layers, Xavier's halves it at each",
+        "The second moment by layer of ReLU networks, with He's variance 2/n and Xavier's 1/n",
         subtitle=f"A line a seed: geometric mean of {nets:g} nets of width {width:g}; shaded: theory ±2 sd",
     )
     return alt.layer(shade.encode(x, alt.Y("low:Q"), alt.Y2("high:Q")), lines).properties(

@@ -107,7 +107,7 @@ def draw_errors(rows: Rows) -> alt.FacetChart:
     chart = alt.Chart(alt.InlineData(points)).mark_line(point=True).encode(
         x, y, alt.Color("what:N", title="identity", sort=list(ERRORS.values())).legend(orient="bottom")
     )  # fmt: skip
-    title = "BatchNorm makes a layer indifferent to the scale of its weights, as long as ε is small beside σ²"
+    title = "How far four identities of batch norm are off over the scale of the weights, by ε and without a norm"
     return (
         chart.properties(width=240, height=240).facet(column=alt.Column("norm:N", title=None)).properties(title=title)
     )
