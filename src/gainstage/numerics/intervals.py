@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -41,6 +42,7 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+@lru_cache(maxsize=256)
 def student_t_quantile(probability: float, degrees: float) -> float:
     """Returns t with P(T ≤ t) = probability for Student's t distribution.
 
