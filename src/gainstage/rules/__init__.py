@@ -12,9 +12,11 @@ from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
 from gainstage.rules.data import input_scale
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
-from gainstage.rules.normalization import bias_before_norm, norm_frozen_in_training, tiny_batch_norm
+from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
+from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
 from gainstage.rules.ranking import ranked
+from gainstage.rules.running_statistics import norm_momentum, shared_norm
 from gainstage.rules.steps import lr_too_high, lr_too_low
 from gainstage.rules.trials import diverging, not_learning, oscillating
 
@@ -32,6 +34,11 @@ RULES: tuple[Rule, ...] = (
     norm_frozen_in_training,
     tiny_batch_norm,
     bias_before_norm,
+    decay_on_norm,
+    shared_norm,
+    norm_momentum,
+    degenerate_group,
+    zero_gamma,
     lr_too_high,
     lr_too_low,
     not_learning,

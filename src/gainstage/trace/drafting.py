@@ -15,6 +15,7 @@ from gainstage.trace.draft import Draft
 from gainstage.trace.maps import Geometry
 from gainstage.trace.names import ModuleStack
 from gainstage.trace.ops import OpFacts, OpSpec
+from gainstage.trace.preserve import storage_key
 from gainstage.trace.provenance import Origin, Provenance, merged
 from gainstage.trace.records import LayerKind
 from gainstage.trace.sums import Sums
@@ -71,6 +72,7 @@ class Drafting:
         self.drafts: list[Draft] = []
         self.capped: set[str] = set()
         self._worn: set[str] = set()
+        self._first_calls: dict[int | None, Draft] = {}
         self.without_grad = False
         self._awaiting: list[tuple[torch.Tensor, Draft]] = []
         self._observers = {
@@ -191,6 +193,9 @@ class Drafting:
         draft.op = f"{draft.norm['type']}_norm"
         if call.before is not None and self.measuring:
             draft.running = (self._channel_sums(named["input"], source), call.before)
+            # What is shared is known by its running statistics: a norm may be no module, or two with one scale.
+            first = self._first_calls.setdefault(storage_key(named["running_mean"]), draft)
+            draft.first_call = None if first is draft else first
         return self._measured(draft, output)
 
     def _channel_sums(self, signal: torch.Tensor, source: Origin) -> Sums:
