@@ -1,4 +1,4 @@
-"""Batch norms' momentum, and batch norms at several places."""
+"""Running statistics that do not fit, momentum, and batch norms at several places."""
 
 from __future__ import annotations
 
@@ -143,3 +143,55 @@ def test_shares_in_peace_where_the_statistics_are_the_same() -> None:
         model.second.bias.zero_()
 
     assert codes(model, "NRM009") == []
+
+
+WIDE = (torch.randn(128, 16, generator=torch.Generator().manual_seed(1)), torch.arange(128) % 3)
+
+
+def trained(*, steps: int = 60, lr: float = 0.1, **options: float | None) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = net(**options)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(WIDE[0]), WIDE[1]).backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def gap(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, *, scale: float = 1.0, samples: int = 128
+) -> gs.Report:
+    batch = (WIDE[0][:samples] * scale, WIDE[1][:samples])
+    return gs.check(model, batch, optimizer=optimizer, select="NRM002")
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, []), (1.5, []), (4.0, ["warning"]), (0.1, ["warning"])])
+def test_the_gap_of_a_run_under_way(scale: float, expected: list[str]) -> None:
+    model, optimizer = trained()
+
+    assert [finding.severity for finding in gap(model, optimizer, scale=scale).findings] == expected
+
+
+def test_the_gap_of_a_loaded_network_is_for_information() -> None:
+    model, _ = trained()
+    fresh = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    assert [finding.severity for finding in gap(model, fresh, scale=5.0).findings] == ["info"]
+
+
+@pytest.mark.parametrize(("steps", "options"), [(0, {}), (10, {}), (60, {"momentum": 0.01}), (60, {"momentum": None})])
+def test_statistics_that_are_not_warm_are_not_judged(steps: int, options: dict[str, float | None]) -> None:
+    model, optimizer = trained(steps=steps, **options)
+    report = gap(model, optimizer, scale=5.0)
+
+    assert report.findings == ()
+    assert ["warm" in entry.reason for entry in report.not_assessed] == [True]
+
+
+def test_few_samples_tell_nothing_of_the_gap() -> None:
+    model, optimizer = trained()
+    report = gap(model, optimizer, scale=5.0, samples=8)
+
+    assert report.findings == ()
+    assert ["needs 16 samples" in entry.reason for entry in report.not_assessed] == [True]

@@ -34,7 +34,7 @@ EQUAL = Threshold("equal", 0.9999, "mean cosine between two samples' outputs", "
 def decay_on_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Weight decay pulls scales and shifts of norms, and biases, towards zero.
 
-    What: parameters of norms, or biases, in a group of the optimizer whose weight decay is not zero.
+    What: parameters of norms in a group of the optimizer whose weight decay is not zero; biases are counted with them.
     Why it hurts: decay keeps large weights from fitting noise. These vectors are few and fit none; decay only pulls
         scales from the 1 that passes the signal on.
     How measured: the optimizer's groups; norms and biases are those that the forward pass used as such.
@@ -50,14 +50,13 @@ def decay_on_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
     vectors = {entry.name for entry in trace.parameters if sum(size > 1 for size in entry.shape) <= 1}
     of_norms = _used(trace, vectors & decayed, norms=True)
     biases = _used(trace, vectors & decayed, norms=False)
-    first = next(iter((*of_norms, *biases)), None)
-    if first is None:
+    if not of_norms:
         return
     most = max(trace.optimizer.weight_decays, default=0.0)
     yield Finding(
-        "NRM005", "decay-on-norm", "info", "optimizer", first.rpartition(".")[0],
+        "NRM005", "decay-on-norm", "info", "optimizer", of_norms[0].rpartition(".")[0],
         message=f"Weight decay (up to {most:g}) acts on {len(of_norms)} scales and shifts of norms and on "
-        f"{len(biases)} biases, first {first}.",
+        f"{len(biases)} biases, first {of_norms[0]}.",
         why="These few vectors fit no noise; decay only pulls scales from the 1 that passes the signal on.",
         advice="Put parameters of one dimension into a group of their own with weight_decay=0.",
         value=float(len(of_norms) + len(biases)), threshold=0.0,
@@ -106,8 +105,8 @@ def zero_gamma(trace: Trace) -> Iterator[Finding | NotAssessed]:
     What: a norm with a scale of zero through which every way from the input to the loss leads.
     Why it hurts: the network's output does not depend on its input, and nothing before the norm gets a gradient. If
         an activation with slope zero at zero follows, the scale itself gets none: nothing there ever moves.
-    How measured: the scale's largest value; the norm's output and the network's, which must not vary; the ways, from what reads
-        what; the gradients of the norm's output and of what stands behind it.
+    How measured: the scale's largest value; the norm's output and the network's, which must not vary; the ways, from
+        what reads what; the gradients of the norm's output and of what stands behind it.
     When it is a false alarm: residual branches with a scale of zero, which start as the identity, are not reported.
         Where the scale gets a gradient it leaves zero with the first step, and the finding is for information only.
     Fix: nn.init.ones_ on the scale; zeros only for the last norm of a residual branch.

@@ -219,10 +219,10 @@ def _removes_mean(layer: LayerRecord) -> bool:
 def degenerate_group(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """A norm takes its statistics over one element: its output is a constant.
 
-    What: a group norm whose groups are one channel of one position, an instance norm on one position, a layer or RMS
-        norm of size 1.
+    What: a group norm whose groups are one channel of one position, an instance norm on one position, a layer norm of
+        size 1.
     Why it hurts: a value less the mean of itself alone is zero. Whatever goes in, the layer's shift comes out, and no
-        gradient passes back. An RMS norm leaves the sign.
+        gradient passes back.
     How measured: how many values stand behind each statistic, from the arguments of the call.
     When it is a false alarm: the samples given here are smaller than those you train with, and positions are left
         where here is one.
@@ -231,17 +231,16 @@ def degenerate_group(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """
     single = [
         (layer, layer.norm) for layer in trace.layers
-        if layer.norm is not None and layer.norm.type != "batch" and layer.norm.uses_batch_statistics
-        and layer.norm.values_per_statistic == 1 and layer.count > 0
+        if layer.norm is not None and layer.norm.type in ("group", "instance", "layer")
+        and layer.norm.uses_batch_statistics and layer.norm.values_per_statistic == 1 and layer.count > 0
     ]  # fmt: skip
     if not single:
         return
     layer, norm = single[0]
-    left = "the sign of its input, scaled" if norm.type == "rms" else "a constant"
     yield Finding(
         "NRM013", "degenerate-group", "error", "normalization", layer.module,
         message=f"{counted(len(single), 'norm')} with statistics over a single value; "
-        f"first {layer.name or 'the root'} ({norm.type} norm, output {layer.shape}), which lets only {left} through.",
+        f"first {layer.name or 'the root'} ({norm.type} norm, output {layer.shape}), which gives a constant.",
         why="A value less its own mean is zero: the input is lost there, and no gradient reaches what stands before.",
         advice="Let each statistic have more values: fewer groups, the norm before the pooling, or no norm there.",
         value=1.0, threshold=2.0, evidence={"layers": len(single), "type": norm.type},

@@ -1,4 +1,4 @@
-"""What batch norms keep for inference: NRM009 shared-norm, NRM010 norm-momentum."""
+"""What batch norms keep for inference: NRM002 train-eval-gap, NRM009 shared-norm, NRM010 norm-momentum."""
 
 from __future__ import annotations
 
@@ -14,6 +14,101 @@ KERAS = Threshold(
     "keras_momentum", 0.9, "weight of the new batch", "Keras' and JAX's momentum is one less torch's: 0.9 and 0.99"
 )
 COLD = Threshold("cold", 0.5, "weight of the initial 0 and 1 after the trial", "half of what inference uses is no data")
+_RUNS = "2.5 times the most of 16 sound runs (digits, momentum 0.1 and 0.01, four optimizers), which is "
+GAP = Threshold("gap", 1.0, "batch standard deviations, rms over channels", _RUNS + "0.40")
+GAP_SCALE = Threshold("gap_scale", 4.0, "ratio of variances, either way", _RUNS + "1.6")
+WARM = Threshold("warm", 0.01, "weight of the initial 0 and 1", "as there, where the figures are of weights up to 0.02")
+SAMPLES = Threshold("samples", 16, "samples", "positions of one sample are not independent: 1/√16 is 25 %")
+ENOUGH = Threshold("enough", 100, "values per channel", "the error of a variance, √(2/(n-1)), is 14 %")
+
+
+@rule(
+    "NRM002", "train-eval-gap", severities=("warning", "info"), cause="normalization",
+    thresholds=(GAP, GAP_SCALE, WARM, SAMPLES, ENOUGH),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3))
+        for _ in range(100):
+            model(torch.randn(128, 16))
+        # This batch was not scaled as those before it.
+        subject = gs.Subject(model, (torch.randn(128, 16) * 4 + 2, torch.randint(3, (128,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3))
+        for _ in range(100):
+            model(torch.randn(128, 16))
+        subject = gs.Subject(model, (torch.randn(128, 16), torch.randint(3, (128,))))
+    """,
+)  # fmt: skip
+def train_eval_gap(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Running statistics are far from those of the batch, though they have seen enough batches.
+
+    What: batch norms in training mode whose running mean is off the batch's by more than a standard deviation, or
+        whose running variance by more than a factor of four.
+    Why it hurts: training normalizes by the batch and inference by the running statistics: the network computes
+        something else in the two modes.
+    How measured: rms distance of the channels' means in batch standard deviations, and geometric mean of the ratio of
+        variances; where the updates that were counted have taken the initial 0 and 1 to a weight of 1 %. Fresh
+        statistics, cumulative averages, which lag by design, and batches of few samples are not judged.
+    When it is a false alarm: a batch that is not like the training data (random numbers). A pretrained network on new
+        data starts so and is over it after some 3/momentum steps; without an optimizer that has made steps the
+        finding is therefore for information only.
+    Fix: the same preparation of data in both modes; statistics computed anew after training (recalibration).
+    References: Ioffe 2017; Wu and Johnson 2021, Rethinking "batch" in batch norm.
+    """
+    tracked = [
+        (layer, norm) for layer, norm in batch_norms(trace)
+        if norm.uses_batch_statistics and norm.initial_statistics is not None and norm.first_call is None
+    ]  # fmt: skip
+    if not tracked:
+        return
+    warm = [(layer, norm) for layer, norm in tracked if _warm(norm)]
+    if not warm:
+        yield NotAssessed("NRM002", "no running statistics are warm: too few updates, not counted, or cumulative")
+        return
+    judged = [
+        (layer, norm) for layer, norm in warm
+        if norm.values_per_statistic >= ENOUGH.value and (layer.batch_size or 0) >= SAMPLES.value
+        and norm.batch_shift is not None and norm.batch_scale_ratio is not None
+    ]  # fmt: skip
+    if not judged:
+        yield NotAssessed("NRM002", f"needs {SAMPLES.value:.0f} samples and {ENOUGH.value:.0f} values a channel")
+        return
+    apart = [(layer, norm) for layer, norm in judged if _gap(norm)]
+    if not apart:
+        return
+    layer, norm = max(apart, key=lambda pair: pair[1].batch_shift or 0.0)
+    training = trace.optimizer is not None and trace.optimizer.stepped
+    yield Finding(
+        "NRM002", "train-eval-gap", "warning" if training else "info", "normalization", layer.module,
+        message=f"{len(apart)} of {counted(len(judged), 'batch norm')} with running statistics far from this batch's: "
+        f"at {layer.name or 'the root'} by {norm.batch_shift:.2g} standard deviations in mean and "
+        f"×{norm.batch_scale_ratio:.2g} in variance, after {counted(norm.updates or 0, 'update')}.",
+        why="Training uses the batch's statistics and inference the running ones: the two compute different things.",
+        advice="See that this batch is prepared as in training; else train on, or recompute the running statistics.",
+        value=norm.batch_shift, threshold=GAP.value,
+        evidence={"batch_scale_ratio": norm.batch_scale_ratio, "layers": len(apart), "updates": norm.updates},
+        layers=tuple(record.name for record, _ in apart),
+    )  # fmt: skip
+
+
+def _warm(norm: NormRecord) -> bool:
+    """Whether the initial 0 and 1 weigh next to nothing after this many updates; not known of cumulative averages."""
+    if not norm.updates or norm.momentum is None or norm.initial_statistics or not 0 < norm.momentum <= 1:
+        return False
+    return (1 - norm.momentum) ** norm.updates <= WARM.value
+
+
+def _gap(norm: NormRecord) -> bool:
+    return (norm.batch_shift or 0.0) > GAP.value or _factor(norm.batch_scale_ratio) > GAP_SCALE.value
+
+
+def _factor(ratio: float | None) -> float:
+    """The ratio or its inverse, the larger."""
+    return 1.0 if ratio is None else math.exp(abs(math.log(max(ratio, 1e-300))))
 
 
 @rule(
@@ -85,7 +180,7 @@ def _apart(norm: NormRecord) -> bool:
         return False
     if norm.values_per_statistic < VALUES.value:
         return False
-    return norm.call_shift > SHIFT.value or abs(math.log(max(norm.call_scale_ratio, 1e-300))) > math.log(SCALE.value)
+    return norm.call_shift > SHIFT.value or _factor(norm.call_scale_ratio) > SCALE.value
 
 
 def _different_places(layers: Sequence[LayerRecord], read_by: Sequence[Sequence[int]], one: int, other: int) -> bool:

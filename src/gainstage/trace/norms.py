@@ -12,12 +12,14 @@ from torch import nn
 from torch._ops import OpOverload
 
 from gainstage.trace import ops
-from gainstage.trace.figures import unit_figures
+from gainstage.trace.figures import short, unit_figures
 from gainstage.trace.sums import Array, Sums
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
+# Of ε: a channel of such variance leaves the norm at a hundredth of unit scale.
+SMALL_VARIANCE = 1e-4
 # A variance of zero is taken for this one.
 _LEAST = 1e-30
 
@@ -138,6 +140,7 @@ def channel_facts(sums: Sums, running: Running, eps: float) -> dict[str, object]
     mean, var = running
     facts: dict[str, object] = {"initial_statistics": not bool(mean.any()) and bool((var == 1).all())}
     if sums.values_per_unit >= 2 and not int(sums.non_finite):
-        small = unit_figures(sums)[1] ** 2 <= eps
-        facts |= {"channels": len(small), "small_channels": int(np.count_nonzero(small))}
+        var = unit_figures(sums)[1] ** 2
+        facts |= {"channels": len(var), "small_channels": int(np.count_nonzero(var <= SMALL_VARIANCE * eps))}
+        facts["input_channel_std"] = short(math.sqrt(float(var.mean())))
     return facts

@@ -32,8 +32,9 @@ class NormRecord:
         batch_scale_ratio: Geometric mean over channels of batch variance / running variance, likewise.
         momentum: Weight of the new batch in the running averages; None without them, or where they are cumulative.
         initial_statistics: Whether all running means are 0 and all running variances 1; None without them.
-        channels, small_channels: How many channels were examined, and in how many of them the batch's variance is
-            not above ε; None where they were not.
+        channels, small_channels: How many channels were examined, and how many of them have a variance over the batch
+            of at most ε/10,000: the norm leaves them below a hundredth of unit scale; None where they were not.
+        input_channel_std: rms of the channels' std of what it reads, where it has running statistics.
         first_call: Position of the layer that was the first call with these running statistics, None if it is this.
         call_shift, call_scale_ratio: As ``batch_shift`` and ``batch_scale_ratio``, but of this call's batch against
             that of the first call; None for the first.
@@ -52,6 +53,7 @@ class NormRecord:
     initial_statistics: bool | None = None
     channels: int | None = None
     small_channels: int | None = None
+    input_channel_std: float | None = None
     first_call: int | None = None
     call_shift: float | None = None
     call_scale_ratio: float | None = None
