@@ -46,7 +46,7 @@ def test_has_a_whole_page(rule: Rule) -> None:
     assert all(f"{section}:" in rule.page for section in SECTIONS)
     assert all(threshold.source and threshold.unit for threshold in rule.thresholds)
     assert set(rule.claims) <= {claim.id for claim in gs.lab.claims()}
-    assert set(rule.explains) - {"INI006"} <= {other.code for other in RULES}
+    assert set(rule.explains) - {"INI006", "GRD003"} <= {other.code for other in RULES}
 
 
 def test_codes_are_unique_and_never_change() -> None:
@@ -61,8 +61,16 @@ def test_codes_are_unique_and_never_change() -> None:
         ("GRD001", "gradient-vanishes"),
         ("GRD002", "gradient-explodes"),
         ("NRM001", "norm-frozen-in-training"),
+        ("NRM002", "train-eval-gap"),
         ("NRM003", "tiny-batch-norm"),
         ("NRM004", "bias-before-norm"),
+        ("NRM005", "decay-on-norm"),
+        ("NRM007", "dead-channel"),
+        ("NRM008", "dropout-before-norm"),
+        ("NRM009", "shared-norm"),
+        ("NRM010", "norm-momentum"),
+        ("NRM013", "degenerate-group"),
+        ("NRM015", "zero-gamma"),
         ("OPT001", "lr-too-high"),
         ("OPT002", "lr-too-low"),
         ("OPT003", "not-learning"),

@@ -12,9 +12,12 @@ from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
 from gainstage.rules.data import input_scale
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
-from gainstage.rules.normalization import bias_before_norm, norm_frozen_in_training, tiny_batch_norm
+from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
+from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
+from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
 from gainstage.rules.ranking import ranked
+from gainstage.rules.running_statistics import norm_momentum, shared_norm, train_eval_gap
 from gainstage.rules.steps import lr_too_high, lr_too_low
 from gainstage.rules.trials import diverging, not_learning, oscillating
 
@@ -30,8 +33,16 @@ RULES: tuple[Rule, ...] = (
     gradient_vanishes,
     gradient_explodes,
     norm_frozen_in_training,
+    train_eval_gap,
     tiny_batch_norm,
     bias_before_norm,
+    decay_on_norm,
+    dead_channel,
+    dropout_before_norm,
+    shared_norm,
+    norm_momentum,
+    degenerate_group,
+    zero_gamma,
     lr_too_high,
     lr_too_low,
     not_learning,

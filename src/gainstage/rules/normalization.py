@@ -1,4 +1,6 @@
-"""Normalization: NRM001 norm-frozen-in-training, NRM003 tiny-batch-norm, NRM004 bias-before-norm."""
+"""Normalization: NRM001 norm-frozen-in-training, NRM003 tiny-batch-norm, NRM004 bias-before-norm,
+NRM013 degenerate-group.
+"""
 
 from __future__ import annotations
 
@@ -193,3 +195,54 @@ def bias_before_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
 def _removes_mean(layer: LayerRecord) -> bool:
     norm = layer.norm
     return norm is not None and not layer.via and norm.type in ("batch", "instance") and norm.uses_batch_statistics
+
+
+@rule(
+    "NRM013", "degenerate-group", severities=("error",), cause="normalization",
+    explains=("INI002", "INI003", "INI006", "ACT001", "GRD001", "GRD003", "OPT002", "OPT003"),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        # After pooling each group holds one channel of one position.
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.GroupNorm(8, 8), nn.Flatten(),
+                              nn.Linear(8, 3))
+        subject = gs.Subject(model, (torch.randn(32, 3, 8, 8), torch.randint(3, (32,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(8, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                              nn.Linear(8, 3))
+        subject = gs.Subject(model, (torch.randn(32, 3, 8, 8), torch.randint(3, (32,))))
+    """,
+)  # fmt: skip
+def degenerate_group(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """A norm takes its statistics over one element: its output is a constant.
+
+    What: a group norm whose groups are one channel of one position, an instance norm on one position, a layer norm of
+        size 1.
+    Why it hurts: a value less the mean of itself alone is zero. Whatever goes in, the layer's shift comes out, and no
+        gradient passes back.
+    How measured: how many values stand behind each statistic, from the arguments of the call.
+    When it is a false alarm: the samples given here are smaller than those you train with, and positions are left
+        where here is one.
+    Fix: fewer groups, the norm before the pooling, or none there.
+    References: Wu and He 2018; Ulyanov, Vedaldi and Lempitsky 2016.
+    """
+    single = [
+        (layer, layer.norm) for layer in trace.layers
+        if layer.norm is not None and layer.norm.type in ("group", "instance", "layer")
+        and layer.norm.uses_batch_statistics and layer.norm.values_per_statistic == 1 and layer.count > 0
+    ]  # fmt: skip
+    if not single:
+        return
+    layer, norm = single[0]
+    yield Finding(
+        "NRM013", "degenerate-group", "error", "normalization", layer.module,
+        message=f"{counted(len(single), 'norm')} with statistics over a single value; "
+        f"first {layer.name or 'the root'} ({norm.type} norm, output {layer.shape}), which gives a constant.",
+        why="A value less its own mean is zero: the input is lost there, and no gradient reaches what stands before.",
+        advice="Let each statistic have more values: fewer groups, the norm before the pooling, or no norm there.",
+        value=1.0, threshold=2.0, evidence={"layers": len(single), "type": norm.type},
+        layers=tuple(record.name for record, _ in single),
+    )  # fmt: skip

@@ -40,6 +40,7 @@ class Draft:
     input_from: int | None = None
     norm: dict[str, object] | None = None
     running: tuple[Sums, norms.Running] | None = None
+    first_call: Draft | None = None
     forward: Sums | None = None
     gradient: Magnitudes | None = None
     gram: torch.Tensor | None = None
@@ -132,6 +133,17 @@ class Draft:
     def _norm_record(self, scale_rms: float | None) -> NormRecord | None:
         if self.norm is None:
             return None
-        shift, ratio = (None if self.running is None else norms.against_running(*self.running)) or (None, None)
-        figures = {"scale_rms": scale_rms, "batch_shift": shift, "batch_scale_ratio": ratio}
-        return NormRecord(**self.norm, **{name: short(value) for name, value in figures.items()})  # type: ignore[arg-type]
+        found: dict[str, object] = {"scale_rms": short(scale_rms)}
+        if self.running is not None:
+            sums, running = self.running
+            found |= _distances("batch", norms.against_running(sums, running))
+            found |= norms.channel_facts(sums, running, float(self.norm["eps"]))  # type: ignore[arg-type]
+            if self.first_call is not None and self.first_call.running is not None:
+                found |= _distances("call", norms.against_first(sums, self.first_call.running[0]))
+                found["first_call"] = self.first_call.position
+        return NormRecord(**self.norm, **found)  # type: ignore[arg-type]
+
+
+def _distances(what: str, found: tuple[float, float] | None) -> dict[str, object]:
+    shift, ratio = found or (None, None)
+    return {f"{what}_shift": short(shift), f"{what}_scale_ratio": short(ratio)}

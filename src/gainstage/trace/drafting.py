@@ -15,6 +15,7 @@ from gainstage.trace.draft import Draft
 from gainstage.trace.maps import Geometry
 from gainstage.trace.names import ModuleStack
 from gainstage.trace.ops import OpFacts, OpSpec
+from gainstage.trace.preserve import storage_key
 from gainstage.trace.provenance import Origin, Provenance, merged
 from gainstage.trace.records import LayerKind
 from gainstage.trace.sums import Sums
@@ -71,6 +72,7 @@ class Drafting:
         self.drafts: list[Draft] = []
         self.capped: set[str] = set()
         self._worn: set[str] = set()
+        self._first_calls: dict[int | None, Draft] = {}
         self.without_grad = False
         self._awaiting: list[tuple[torch.Tensor, Draft]] = []
         self._observers = {
@@ -191,6 +193,9 @@ class Drafting:
         draft.op = f"{draft.norm['type']}_norm"
         if call.before is not None and self.measuring:
             draft.running = (self._channel_sums(named["input"], source), call.before)
+            # What is shared is known by its running statistics: a norm may be no module, or two with one scale.
+            first = self._first_calls.setdefault(storage_key(named["running_mean"]), draft)
+            draft.first_call = first if first is not draft else None
         return self._measured(draft, output)
 
     def _channel_sums(self, signal: torch.Tensor, source: Origin) -> Sums:
@@ -257,14 +262,12 @@ class Drafting:
         return self._measured(draft, output)
 
     def _observe_written_out(self, call: Call, output: torch.Tensor) -> Origin | None:
-        op = recognition.written_out(call.spec.name, call.origins)
-        if op is None:
+        if (op := recognition.written_out(call.spec.name, call.origins)) is None:
             return None
         source = Origin(data=True, layers=call.origins[0].layers)
         name, unit_dim = self.stack.operation_name(op), self._unit_dim(output, source)
-        draft = self._draft(
-            name, "activation", op, self.stack.path, ops.NO_PLATEAU, output.shape, unit_dim, source
-        )  # fmt: skip
+        path = self.stack.path
+        draft = self._draft(name, "activation", op, path, ops.NO_PLATEAU, output.shape, unit_dim, source)
         return None if draft is None else self._measured(draft, output)
 
     def _observe_norm_by_hand(self, call: Call, output: torch.Tensor) -> Origin | None:
@@ -324,10 +327,8 @@ class Drafting:
             return None
         source = merged(signals)
         name = next(name for name in used[0][1].parameters if name in self.matrices)
-        draft = self._draft(
-            maps.owner(name), "other", call.spec.name, maps.module_path(name), call.spec, output.shape,
-            self._unit_dim(output, source), source,
-        )  # fmt: skip
+        op, path, unit_dim = call.spec.name, maps.module_path(name), self._unit_dim(output, source)
+        draft = self._draft(maps.owner(name), "other", op, path, call.spec, output.shape, unit_dim, source)
         if draft is None:
             return None
         others = (other for _, origin in used for other in origin.parameters)

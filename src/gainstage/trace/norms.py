@@ -12,11 +12,14 @@ from torch import nn
 from torch._ops import OpOverload
 
 from gainstage.trace import ops
-from gainstage.trace.figures import unit_figures
-from gainstage.trace.sums import Sums
+from gainstage.trace.figures import short, unit_figures
+from gainstage.trace.sums import Array, Sums
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
+# Of ε: a channel of such variance leaves the norm at a hundredth of unit scale.
+SMALL_VARIANCE = 1e-4
 # A variance of zero is taken for this one.
 _LEAST = 1e-30
 
@@ -57,7 +60,18 @@ def facts(op: str, named: Call, module: nn.Module | None, batch_size: int | None
         "eps": float(named.get("eps", named.get("epsilon", 0.0)) or 0.0),
         "affine": isinstance(named.get("weight"), torch.Tensor),
         "updates": updates,
+        "momentum": _momentum(named, module) if kind == "batch" else None,
     }
+
+
+def _momentum(named: Call, module: nn.Module | None) -> float | None:
+    """Of the module, which turns a cumulative average (None) into a number anew for each call; else of the call."""
+    if not isinstance(named.get("running_mean"), torch.Tensor):
+        return None
+    if isinstance(module, BATCH_NORMS):
+        return None if module.momentum is None else float(module.momentum)
+    given = named.get("momentum", named.get("exponential_average_factor"))
+    return None if given is None else float(given)
 
 
 def facts_by_hand(kind: str, values: int, module: nn.Module | None) -> dict[str, object]:
@@ -101,11 +115,32 @@ def against_running(sums: Sums, running: Running) -> tuple[float, float] | None:
         rms over channels of (batch mean - running mean) / batch std, and the geometric mean over channels of
         batch variance / running variance; None with one value a channel, or where these are not finite.
     """
+    running_mean, running_var = (tensor.detach().cpu().double().numpy() for tensor in running)
+    return _distance(sums, running_mean, running_var)
+
+
+def against_first(sums: Sums, first: Sums) -> tuple[float, float] | None:
+    """`against_running`, of a call's batch against that of the same module's first call."""
+    mean, std = unit_figures(first)
+    return None if first.values_per_unit < 2 or len(mean) != len(sums.first) else _distance(sums, mean, std * std)
+
+
+def _distance(sums: Sums, running_mean: Array, running_var: Array) -> tuple[float, float] | None:
     if sums.values_per_unit < 2:
         return None
     mean, std = unit_figures(sums)
-    running_mean, running_var = (tensor.detach().cpu().double().numpy() for tensor in running)
     var = np.maximum(std * std, _LEAST)
     shift = math.sqrt(float(np.mean((mean - running_mean) ** 2 / var)))
     ratio = math.exp(float(np.mean(np.log(var / np.maximum(running_var, _LEAST)))))
     return (shift, ratio) if math.isfinite(shift) and math.isfinite(ratio) else None
+
+
+def channel_facts(sums: Sums, running: Running, eps: float) -> dict[str, object]:
+    """How many channels there are, how many hardly vary, and whether the running statistics ever moved."""
+    mean, var = running
+    facts: dict[str, object] = {"initial_statistics": not bool(mean.any()) and bool((var == 1).all())}
+    if sums.values_per_unit >= 2 and not int(sums.non_finite):
+        var = unit_figures(sums)[1] ** 2
+        facts |= {"channels": len(var), "small_channels": int(np.count_nonzero(var <= SMALL_VARIANCE * eps))}
+        facts["input_channel_std"] = short(math.sqrt(float(var.mean())))
+    return facts

@@ -253,10 +253,13 @@ def _optimizer_record(optimizer: torch.optim.Optimizer, model: nn.Module) -> Opt
     own = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     everything = {id(parameter) for parameter in model.parameters()}
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    decayed = {id(p) for group in optimizer.param_groups if group.get("weight_decay") for p in group["params"]}
     return OptimizerRecord(
         type(optimizer).__name__,
         tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups),
         tuple(float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups),
         tuple(name for key, name in own.items() if key not in set(held)),
         sum(key not in everything for key in held),
+        tuple(name for key, name in own.items() if key in decayed),
+        bool(optimizer.state),
     )

@@ -30,6 +30,14 @@ class NormRecord:
         updates: ``num_batches_tracked``, or None.
         batch_shift: rms over channels of (batch mean - running mean) / batch std; None without running statistics.
         batch_scale_ratio: Geometric mean over channels of batch variance / running variance, likewise.
+        momentum: Weight of the new batch in the running averages; None without them, or where they are cumulative.
+        initial_statistics: Whether all running means are 0 and all running variances 1; None without them.
+        channels, small_channels: How many channels were examined, and how many of them have a variance over the batch
+            of at most ε/10,000: the norm leaves them below a hundredth of unit scale; None where they were not.
+        input_channel_std: rms of the channels' std of what it reads, where it has running statistics.
+        first_call: Position of the layer that was the first call with these running statistics, None if it is this.
+        call_shift, call_scale_ratio: As ``batch_shift`` and ``batch_scale_ratio``, but of this call's batch against
+            that of the first call; None for the first.
     """
 
     type: str
@@ -41,6 +49,14 @@ class NormRecord:
     updates: int | None = None
     batch_shift: float | None = None
     batch_scale_ratio: float | None = None
+    momentum: float | None = None
+    initial_statistics: bool | None = None
+    channels: int | None = None
+    small_channels: int | None = None
+    input_channel_std: float | None = None
+    first_call: int | None = None
+    call_shift: float | None = None
+    call_scale_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -240,13 +256,20 @@ class NonFiniteRecord:
 
 @dataclass(frozen=True)
 class OptimizerRecord:
-    """The optimizer as handed in: its type, the learning rate of each group, and what it does not hold."""
+    """The optimizer as handed in: its type, the learning rate of each group, and what it does not hold.
+
+    Attributes:
+        decayed: Names of the parameters in groups whose weight decay is not zero.
+        stepped: Whether it has made steps before.
+    """
 
     type: str
     learning_rates: tuple[float, ...]
     weight_decays: tuple[float, ...] = ()
     missing: tuple[str, ...] = ()
     foreign: int = 0
+    decayed: tuple[str, ...] = ()
+    stepped: bool = False
 
 
 @dataclass(frozen=True)
