@@ -60,6 +60,7 @@ def test_codes_are_unique_and_never_change() -> None:
         ("ACT004", "output-loss-mismatch"),
         ("GRD001", "gradient-vanishes"),
         ("GRD002", "gradient-explodes"),
+        ("GRD003", "no-gradient"),
         ("NRM001", "norm-frozen-in-training"),
         ("NRM003", "tiny-batch-norm"),
         ("NRM004", "bias-before-norm"),
@@ -68,6 +69,7 @@ def test_codes_are_unique_and_never_change() -> None:
         ("OPT003", "not-learning"),
         ("OPT004", "diverging"),
         ("OPT005", "oscillating"),
+        ("OPT006", "missing-parameters"),
         ("NUM001", "first-non-finite"),
         ("DAT001", "input-scale"),
     ]

@@ -17,6 +17,7 @@ from gainstage.rules.numbers import first_non_finite
 from gainstage.rules.ranking import ranked
 from gainstage.rules.steps import lr_too_high, lr_too_low
 from gainstage.rules.trials import diverging, not_learning, oscillating
+from gainstage.rules.wiring import missing_parameters, no_gradient
 
 # In the order of the catalogue.
 RULES: tuple[Rule, ...] = (
@@ -29,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     output_loss_mismatch,
     gradient_vanishes,
     gradient_explodes,
+    no_gradient,
     norm_frozen_in_training,
     tiny_batch_norm,
     bias_before_norm,
@@ -37,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     not_learning,
     diverging,
     oscillating,
+    missing_parameters,
     first_non_finite,
     input_scale,
 )

@@ -71,7 +71,7 @@ class Drafting:
         self.drafts: list[Draft] = []
         self.capped: set[str] = set()
         self._worn: set[str] = set()
-        self.without_grad = False
+        self.ungraded: set[str] = set()
         self._awaiting: list[tuple[torch.Tensor, Draft]] = []
         self._observers = {
             "map": self._observe_map, "lookup": self._observe_lookup, "norm": self._observe_norm,
@@ -119,7 +119,8 @@ class Drafting:
         signal = geometry.signal
         signals = [origin for origin in call.origins if origin.data]
         source = merged(signals) if signal is not None and signals else Origin(data=True)
-        self.without_grad = self.without_grad or not torch.is_grad_enabled()
+        if not torch.is_grad_enabled():
+            self.ungraded.update(geometry.parameters)
         weight = geometry.parameters[0]
         name, module = maps.owner(weight), maps.module_path(weight)
         drafts: list[Draft] = []

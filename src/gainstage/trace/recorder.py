@@ -137,7 +137,7 @@ def _gradients(
     named = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     if not loss.requires_grad or not named:
         return {}
-    mode.accumulated = mode.drafting.without_grad and has_reentrant_checkpoint(loss)
+    mode.accumulated = bool(mode.drafting.ungraded) and has_reentrant_checkpoint(loss)
     with explained("the loss must be differentiable", mode):
         if mode.accumulated:
             return accumulated_gradients(loss, named)
@@ -193,8 +193,9 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
             None if origin is None or not origin.layers else origin.layers[-1], () if origin is None else origin.via,
         ),
         first_non_finite=_first_non_finite(mode, parameters, (*inputs, *targets)),
-        optimizer=None if subject.optimizer is None else _optimizer_record(subject.optimizer, model),
+        optimizer=_optimizer_record(subject),
         eval_modules=tuple(path for path, module in mode.stack.modules.items() if not module.training),
+        without_grad=tuple(sorted(mode.drafting.ungraded)) if backward else (),
         skipped=tuple(_skipped(mode)),
     )  # fmt: skip
 
@@ -249,9 +250,14 @@ def _first_non_finite(
     return replace(found, module=faulty[-1].module) if faulty else found
 
 
-def _optimizer_record(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerRecord:
+def _optimizer_record(subject: Subject) -> OptimizerRecord | None:
+    optimizer, model = subject.optimizer, subject.model
+    if optimizer is None:
+        return None
     own = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    everything = {id(parameter) for parameter in model.parameters()}
+    # A loss may have parameters of its own, and they belong to the run as well.
+    modules = (model, subject.loss) if isinstance(subject.loss, nn.Module) else (model,)
+    everything = {id(parameter) for module in modules for parameter in module.parameters()}
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     return OptimizerRecord(
         type(optimizer).__name__,
