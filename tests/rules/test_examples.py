@@ -71,5 +71,10 @@ def test_codes_are_unique_and_never_change() -> None:
         ("OPT005", "oscillating"),
         ("OPT006", "missing-parameters"),
         ("NUM001", "first-non-finite"),
+        ("NUM002", "overflow-headroom"),
+        ("NUM003", "gradient-underflow"),
         ("DAT001", "input-scale"),
+        ("DAT002", "bad-targets"),
+        ("DAT003", "target-scale"),
+        ("DAT004", "degenerate-input"),
     ]

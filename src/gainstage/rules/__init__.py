@@ -9,13 +9,15 @@ from __future__ import annotations
 from gainstage.errors import UnknownNameError
 from gainstage.rules.activations import dead_units, output_loss_mismatch, saturated_units
 from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
-from gainstage.rules.data import input_scale
+from gainstage.rules.data import degenerate_input, input_scale
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
 from gainstage.rules.normalization import bias_before_norm, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
+from gainstage.rules.precision import gradient_underflow, overflow_headroom
 from gainstage.rules.ranking import ranked
 from gainstage.rules.steps import lr_too_high, lr_too_low
+from gainstage.rules.targets import bad_targets, target_scale
 from gainstage.rules.trials import diverging, not_learning, oscillating
 from gainstage.rules.wiring import missing_parameters, no_gradient
 
@@ -41,7 +43,12 @@ RULES: tuple[Rule, ...] = (
     oscillating,
     missing_parameters,
     first_non_finite,
+    overflow_headroom,
+    gradient_underflow,
     input_scale,
+    bad_targets,
+    target_scale,
+    degenerate_input,
 )
 
 

@@ -96,8 +96,7 @@ def _cut(trace: Trace) -> Finding | None:
     starved = [i for i, (_, own) in enumerate(way) if all(p.grad_rms is None for p in own) and fed and i < fed[-1]]
     if not starved:
         return None
-    layer, own = way[starved[-1]]
-    frozen = any(parameter.name in trace.without_grad for parameter in own)
+    frozen = any(parameter.name in trace.without_grad for parameter in way[starved[-1]][1])
     # A step that is written by hand may be one of several, as of a discriminator that reads a generator's output.
     by_hand = trace.optimizer is None and _loss_name(trace) == "forward"
     severity: Severity = "info" if frozen or by_hand else "warning"
@@ -109,6 +108,10 @@ def _zeroed(trace: Trace) -> Finding | None:
     way = _trained_layers(trace)
     zero = [index for index, (_, own) in enumerate(way) if all(p.grad_max_abs == 0 for p in own)]
     if not zero or trace.loss == 0 or any(p.dtype == "float16" for p in trace.parameters):
+        return None
+    trained = [p for p in trace.parameters if p.requires_grad]
+    # A way on which all is zero is the loss's only where there is no other: one level of a detector may be idle.
+    if zero[-1] == len(way) - 1 and any(parameter.grad_max_abs for parameter in trained):
         return None
     layers = stream(trace)
     behind = layers[layers.index(way[zero[-1]][0]) :]
@@ -156,9 +159,7 @@ def _stopped(
 ) -> Finding:
     layer, _ = way[where[-1]]
     names = tuple(way[index][0].name for index in where)
-    after = stream(trace)[stream(trace).index(layer) + 1 :]
-    loss_via = trace.loss_record.via if trace.loss_record else ()
-    ops = [op for op in (after[0].via if after else loss_via) if op in _STEPS]
+    ops = [op for op in _between(trace, layer, way[where[-1] + 1 :]) if op in _STEPS]
     through = f", through {ops[-1]}, whose slope is zero" if ops else f", {how}" if how else ""
     return Finding(
         "GRD003", "no-gradient", severity, "wiring", layer.module,
@@ -170,6 +171,16 @@ def _stopped(
         value=float(len(names)), threshold=0.0,
         evidence={"kind": "cut" if what == "ends" else "zero", "behind": layer.name, "ops": list(ops)}, layers=names,
     )  # fmt: skip
+
+
+def _between(
+    trace: Trace, layer: LayerRecord, following: Sequence[tuple[LayerRecord, list[ParameterRecord]]]
+) -> list[str]:
+    """The operations without a record between a layer and the next trained one, or the loss."""
+    layers = stream(trace)
+    end = layers.index(following[0][0]) + 1 if following else len(layers)
+    loss_via = trace.loss_record.via if trace.loss_record and not following else ()
+    return [op for behind in layers[layers.index(layer) + 1 : end] for op in behind.via] + list(loss_via)
 
 
 _STEPS = ("round", "floor", "ceil", "sign", "trunc", "heaviside", "argmax", "bernoulli", "gt", "lt", "ge", "le")
@@ -240,19 +251,24 @@ def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if not missing:
         return
     held = [p for p in taking_part if p.name not in set(optimizer.missing)]
-    why_on_purpose = "" if not held or optimizer.foreign else _deliberate(trace, missing, held)
-    yield _missing_finding(optimizer, missing, held, why_on_purpose)
+    yield _missing_finding(optimizer, missing, held, _deliberate(trace, optimizer, missing, held))
 
 
 SMALL_PART = 0.05  # share of the values: adapters and prompts are less, a trunk or a head is more
 
 
-def _deliberate(trace: Trace, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord]) -> str:
+def _deliberate(
+    trace: Trace, optimizer: OptimizerRecord, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord]
+) -> str:
     """What makes the split look meant; empty if nothing does."""
+    if optimizer.foreign and any(p.dtype in ("float16", "bfloat16") for p in missing):
+        return "what it holds may be copies in higher precision"
+    if optimizer.foreign or not held:
+        return ""
     if _loss_name(trace) == "forward":
         return "the step is written by hand and may be one of several"
     matrices = {len(p.shape) >= 2 for p in missing}, {len(p.shape) >= 2 for p in held}
-    if matrices in (({False}, {True}), ({True}, {False})) or _type(trace) in ("Muon", "SparseAdam"):
+    if matrices in (({False}, {True}), ({True}, {False})) or optimizer.type in ("Muon", "SparseAdam"):
         return "the split is one by shape, as for two optimizers"
     tables = {name for layer in trace.layers if layer.kind == "embedding" for name in layer.parameters}
     if {p.name for p in missing} <= tables or {p.name for p in held} <= tables:
@@ -266,11 +282,6 @@ def _deliberate(trace: Trace, missing: Sequence[ParameterRecord], held: Sequence
     return ""
 
 
-def _type(trace: Trace) -> str:
-    """The optimizer's type."""
-    return trace.optimizer.type if trace.optimizer else ""
-
-
 def _missing_finding(
     optimizer: OptimizerRecord, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord], on_purpose: str
 ) -> Finding:
@@ -282,7 +293,7 @@ def _missing_finding(
         f"the loss trains{other}. It lacks {_some(names)}" + (f"; {on_purpose}." if on_purpose else "."),
         why="No step ever changes what the optimizer does not hold, though its gradients are computed.",
         advice="If that is meant, call requires_grad_(False) on the rest: it saves its gradients." if on_purpose
-        else "Build the optimizer over model.parameters() once the model is complete, after the last layer is replaced.",
+        else "Build the optimizer over model.parameters() once the model is complete, its last layer replaced.",
         value=float(len(missing)), threshold=0.0,
         evidence={"missing": names, "held": len(held), "foreign": optimizer.foreign},
     )  # fmt: skip

@@ -127,8 +127,15 @@ def _forward(subject: Subject, batch: Any, mode: RecordingMode) -> tuple[Any, An
         unpacked = call.unpack(batch)
         outputs = model(*unpacked.args, **unpacked.kwargs)
     name, chosen, compute = call.choose_loss(subject, outputs, unpacked.targets)
-    with explained("the loss must accept the model's output and the targets", mode):
-        return outputs, compute(), name, chosen
+    try:
+        with explained("the loss must accept the model's output and the targets", mode):
+            return outputs, compute(), name, chosen
+    except SubjectError:
+        output = call.prediction(outputs)
+        if mode.labels is None or not mode.labels.outside or output is None:
+            raise
+        # A rule says what is wrong with them; all that does not ask for a loss can be measured all the same.
+        return outputs, call.surrogate(output), "surrogate", True
 
 
 def _gradients(
@@ -191,6 +198,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         loss_record=LossRecord(
             run.loss_name, run.loss_chosen, tuple(mode.loss_ops),
             None if origin is None or not origin.layers else origin.layers[-1], () if origin is None else origin.via,
+            mode.labels, mode.crossing,
         ),
         first_non_finite=_first_non_finite(mode, parameters, (*inputs, *targets)),
         optimizer=_optimizer_record(subject),
@@ -203,6 +211,8 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
 def _skipped(mode: RecordingMode) -> Iterator[str]:
     for name in sorted(mode.drafting.capped):
         yield f"{name}: only its first {mode.drafting.recorded_calls(name)} calls are recorded"
+    if mode.labels is not None and mode.labels.outside:
+        yield "the loss: labels that name no class end it; what is measured is without targets"
     if mode.accumulated:
         yield "gradients of the outputs inside a re-entrant checkpoint are not recorded; use_reentrant=False shows them"
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from gainstage.trace import graph, serialization
+from gainstage.trace.target_records import CrossingRecord, LabelRecord
 
 SCHEMA_VERSION = 1
 
@@ -210,6 +211,8 @@ class LossRecord:
         ops: The loss operations seen, in order (``log_softmax``, ``nll_loss``).
         input: Position of the layer whose output the loss reads, or None.
         via: Operations without a record between that layer and the loss.
+        labels: What the first loss of classes or probabilities was given; None where there was none.
+        crossing: Predictions and targets that were not paired, if there are any.
     """
 
     name: str
@@ -217,6 +220,8 @@ class LossRecord:
     ops: tuple[str, ...] = ()
     input: int | None = None
     via: tuple[str, ...] = ()
+    labels: LabelRecord | None = None
+    crossing: CrossingRecord | None = None
 
 
 @dataclass(frozen=True)
