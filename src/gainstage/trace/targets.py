@@ -20,7 +20,7 @@ def label_record(
     name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], batch_size: int | None, provenance: Provenance
 ) -> LabelRecord | None:
     """The labels that a loss's operation is called with; None of another operation, or where nothing is computed."""
-    target = args[1] if len(args) > 1 else kwargs.get("target")
+    scores, target, *more = (*args, kwargs.get("target"))
     if name not in (*_CLASSES, *_PROBABILITIES) or not isinstance(target, torch.Tensor) or target.is_meta:
         return None
     given = provenance.of(target).data
@@ -28,8 +28,8 @@ def label_record(
     if name in _PROBABILITIES:
         low, high = _extremes(target)
         return LabelRecord(name, None, target.numel(), low, high, given=given, per_sample=per_sample)
-    classes = args[0].shape[0 if args[0].ndim == 1 else 1]
-    ignored = args[4] if len(args) > 4 else kwargs.get("ignore_index", -100)
+    classes = scores.shape[0 if scores.ndim == 1 else 1]
+    ignored = more[2] if len(args) > 4 else kwargs.get("ignore_index", -100)
     counting = target[target != ignored]
     low, high = _extremes(counting)
     outside = 0
