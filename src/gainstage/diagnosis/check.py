@@ -15,6 +15,7 @@ from gainstage.rules import RULES, Rule, ranked
 from gainstage.rules.base import Finding, NotAssessed
 from gainstage.seeding import preserved_rng
 from gainstage.trace import Trace, record
+from gainstage.trace.records import StepRecord
 from gainstage.trace.subject import as_subject
 
 
@@ -52,6 +53,10 @@ def diagnose(
         raise SubjectError(f"check: steps={steps} needs an optimizer, got None. Pass optimizer=, or leave steps out.")
     with preserved_rng(seed):
         trace = record(subject)
+        labels = trace.loss_record.labels if trace.loss_record is not None else None
+        if labels is not None and labels.outside:
+            # No step can be made with them; on an accelerator trying would take the process down.
+            return judged(replace(trace, step=StepRecord(reason="labels name no class (DAT002)")), rules)
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(subject, seed))
         if steps:

@@ -9,17 +9,20 @@ from __future__ import annotations
 from gainstage.errors import UnknownNameError
 from gainstage.rules.activations import dead_units, output_loss_mismatch, saturated_units
 from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
-from gainstage.rules.data import input_scale
+from gainstage.rules.data import degenerate_input, input_scale
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
 from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
 from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
 from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
+from gainstage.rules.precision import gradient_underflow, overflow_headroom
 from gainstage.rules.ranking import ranked
 from gainstage.rules.running_statistics import norm_momentum, shared_norm, train_eval_gap
 from gainstage.rules.steps import lr_too_high, lr_too_low
+from gainstage.rules.targets import bad_targets, target_scale
 from gainstage.rules.trials import diverging, not_learning, oscillating
+from gainstage.rules.wiring import missing_parameters, no_gradient
 
 # In the order of the catalogue.
 RULES: tuple[Rule, ...] = (
@@ -32,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     output_loss_mismatch,
     gradient_vanishes,
     gradient_explodes,
+    no_gradient,
     norm_frozen_in_training,
     train_eval_gap,
     tiny_batch_norm,
@@ -48,8 +52,14 @@ RULES: tuple[Rule, ...] = (
     not_learning,
     diverging,
     oscillating,
+    missing_parameters,
     first_non_finite,
+    overflow_headroom,
+    gradient_underflow,
     input_scale,
+    bad_targets,
+    target_scale,
+    degenerate_input,
 )
 
 

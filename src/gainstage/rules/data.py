@@ -1,11 +1,12 @@
-"""Data: DAT001 input-scale."""
+"""Data: DAT001 input-scale, DAT004 degenerate-input."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from gainstage.remedies.fix import Fix
-from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
+from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.trace.records import TensorRecord, Trace
 
 _CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
@@ -82,4 +83,91 @@ def _judged(tensor: TensorRecord) -> Finding | None:
         value=value, threshold=limit.value, evidence={"kind": what, "mean": mean, "std": std, "widest_std": widest},
         fix=Fix("DAT001", "", "Standardise the inputs by the mean and standard deviation of the data.",
                 "standardise_inputs", {"per_feature": True}),
+    )  # fmt: skip
+
+
+VALUES = Threshold("values", 8, "values of a sample", "samples of fewer may agree by chance, or stand for a constant")
+ROWS = Threshold("rows", 256, "samples in which a column has one value", "a rare value may be missing in fewer")
+COLUMNS = Threshold("columns", 0.1, "share of constant columns", "more of them: flattened pictures, counted words")
+PICTURES = 8  # of which a channel is looked at; each has many values
+
+
+@rule(
+    "DAT004", "degenerate-input", severities=("warning", "info"), cause="data",
+    explains=("ACT001", "OPT003"), thresholds=(VALUES, ROWS, COLUMNS),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3))
+        sample = torch.randn(16)
+        subject = gs.Subject(model, (torch.stack([sample] * 64), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+        pictures = torch.randn(64, 64)
+        pictures[:, :20] = 0  # the border
+        subject = gs.Subject(model, (pictures, torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def degenerate_input(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The samples of a batch do not differ, or a feature never does.
+
+    What: warning: all samples of the batch, of 8 values or more each, are equal. Info: a channel of pictures, or a
+        few columns of a table, have one value throughout.
+    Why it hurts: what is the same for all samples cannot tell them apart.
+    How measured: all input tensors of the batch, compared to the last bit; features of the first batch.
+    When it is a false alarm: a batch made for a trial (torch.zeros, one sample repeated), which measures little.
+        Single pixels of flattened pictures and words that are rare are constant as a rule, and not reported.
+    Fix: look at how samples are read and put together; leave constant columns out.
+    References: none; it follows from the definition.
+    """
+    inputs = [t for t in trace.inputs if t.same_samples is not None]
+    if not inputs:
+        yield NotAssessed("DAT004", "needs a batch of two samples or more")
+        return
+    size = inputs[0].shape[0]
+    others = (*trace.outputs, *trace.targets)
+    # Without a sign that dimension 0 counts samples it may count the channels of a single grey picture.
+    if not any(t.shape[:1] == (size,) for t in others):
+        yield NotAssessed("DAT004", "it is not known which dimension of the inputs counts samples")
+        return
+    if all(t.same_samples for t in inputs) and any(_telling(t) for t in inputs):
+        yield _degenerate(
+            "warning", f"All {size} samples of the batch are equal.",
+            "The network sees one input: it can learn one answer, and norms and levels measured on it mean little.",
+            "Look at how samples are read and put together into batches, or pass a real batch.", float(size), 1.0,
+        )  # fmt: skip
+        return
+    for tensor in inputs:
+        finding = _constant(tensor)
+        if finding is not None:
+            yield finding
+            return
+
+
+def _telling(tensor: TensorRecord) -> bool:
+    return math.prod(tensor.shape[1:]) >= VALUES.value
+
+
+def _constant(tensor: TensorRecord) -> Finding | None:
+    count, of = tensor.constant_features or 0, tensor.features or 0
+    pictures = len(tensor.shape) == 4 and tensor.shape[0] >= PICTURES
+    table = len(tensor.shape) == 2 and tensor.shape[0] >= ROWS.value and count <= COLUMNS.value * of
+    if not 0 < count < of or not (pictures or table):
+        return None
+    what = "channel" if pictures else "column"
+    return _degenerate(
+        "info", f"{counted(count, what)} of {of} of {tensor.name} {'has' if count == 1 else 'have'} one value in all "
+        f"{tensor.shape[0]} samples.",
+        "What is the same for all samples cannot tell them apart; a division by its standard deviation fails.",
+        f"Leave out a {what} that is constant over the whole training set.", float(count), 0.0,
+    )  # fmt: skip
+
+
+def _degenerate(severity: Severity, message: str, why: str, advice: str, value: float, threshold: float) -> Finding:
+    return Finding(
+        "DAT004", "degenerate-input", severity, "data", "", message=message, why=why, advice=advice, value=value,
+        threshold=threshold,
     )  # fmt: skip

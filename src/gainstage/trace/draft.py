@@ -55,6 +55,7 @@ class Draft:
     packed: bool = False
     part: tuple[int, int] | None = None
     generation: int = 0
+    dtype: str = "float32"
 
     @property
     def count(self) -> int:
@@ -69,6 +70,7 @@ class Draft:
         """Reduces the output; once more if an operation behind it turns out to belong to the layer."""
         self.generation += 1
         tensor = self.own(tensor)
+        self.dtype = str(tensor.dtype)[6:]
         self.forward = reductions.moments(tensor, self.unit_dim, careful=self.careful)
         self.gram = sample_gram(tensor, batch_size, wide=not self.forward.narrow)
         if self.spec.plateau is not None:
@@ -128,6 +130,7 @@ class Draft:
             weight_grad_rms=None if plain is None else short(plain.grad_rms),
             fan_in=self.fan_in, fan_out=self.fan_out, computed=self.computed, non_finite=forward.non_finite,
             grad_non_finite=gradient.non_finite, norm=self._norm_record(weight.rms),
+            dtype=self.dtype,
         )  # fmt: skip
 
     def _norm_record(self, scale_rms: float | None) -> NormRecord | None:

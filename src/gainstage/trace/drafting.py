@@ -73,7 +73,7 @@ class Drafting:
         self.capped: set[str] = set()
         self._worn: set[str] = set()
         self._first_calls: dict[int | None, Draft] = {}
-        self.without_grad = False
+        self.ungraded: set[str] = set()
         self._awaiting: list[tuple[torch.Tensor, Draft]] = []
         self._observers = {
             "map": self._observe_map, "lookup": self._observe_lookup, "norm": self._observe_norm,
@@ -87,8 +87,6 @@ class Drafting:
 
     def hook_awaiting(self) -> None:
         """Sets the gradient hooks of the outputs that have their history by now."""
-        if not self._awaiting:
-            return
         for tensor, draft in self._awaiting:
             if self.backward and tensor.requires_grad:
                 tensor.register_hook(partial(draft.measure_gradient, draft.generation))
@@ -121,7 +119,8 @@ class Drafting:
         signal = geometry.signal
         signals = [origin for origin in call.origins if origin.data]
         source = merged(signals) if signal is not None and signals else Origin(data=True)
-        self.without_grad = self.without_grad or not torch.is_grad_enabled()
+        if not torch.is_grad_enabled():
+            self.ungraded.update(geometry.parameters)
         weight = geometry.parameters[0]
         name, module = maps.owner(weight), maps.module_path(weight)
         drafts: list[Draft] = []

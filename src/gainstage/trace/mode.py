@@ -13,13 +13,15 @@ import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gainstage.trace import norms, ops
+from gainstage.errors import SubjectError
+from gainstage.trace import norms, ops, targets
 from gainstage.trace.drafting import Call, Drafting
 from gainstage.trace.names import ModuleStack
 from gainstage.trace.ops import OpFacts
 from gainstage.trace.preserve import WriteGuard
 from gainstage.trace.provenance import NOTHING, Origin, Provenance, merged
 from gainstage.trace.records import NonFiniteRecord
+from gainstage.trace.target_records import CrossingRecord, LabelRecord
 
 
 class RecordingMode(TorchDispatchMode):
@@ -48,6 +50,8 @@ class RecordingMode(TorchDispatchMode):
         self.drafts = self.drafting.drafts
         self.loss_ops: list[str] = []
         self.loss_origin: Origin | None = None
+        self.labels: LabelRecord | None = None
+        self.crossing: CrossingRecord | None = None
         self.used: set[str] = set()
         self.first_non_finite: NonFiniteRecord | None = None
         self.watcher: Callable[[Call, torch.Tensor, Origin], None] | None = None
@@ -78,6 +82,8 @@ class RecordingMode(TorchDispatchMode):
             results = func(*args, **kwargs)
         else:
             self.last = (facts.spec.name, self.stack.path, tuple([tensor.shape for tensor in read]))
+            if facts.name in targets.LOOKED_AT:
+                self._look_at_targets(facts, args, kwargs)
             before = norms.running_statistics(func, args, kwargs) if facts.spec.role == "norm" else None
             results = func(*args, **kwargs)
             origins = [self.provenance.of(tensor) for tensor in read]
@@ -117,6 +123,21 @@ class RecordingMode(TorchDispatchMode):
                     self.watcher(call, produced[0], origin)
                 return self._assign(produced, origin)
         return self._assign(produced, _passed_on(call))
+
+    def _look_at_targets(self, facts: OpFacts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if facts.spec.role != "loss" and (self.stack.inside or not self.stack.entered):
+            return  # a difference inside the model compares what it likes
+        if self.labels is None:
+            self.labels = targets.label_record(facts.name, args, kwargs, self.drafting.batch_size, self.provenance)
+            if self.labels is not None and self.labels.outside:
+                # On an accelerator the operation would take the whole process down with it.
+                raise SubjectError(
+                    f"record: labels must be 0 to {(self.labels.classes or 0) - 1}, the model having "
+                    f"{self.labels.classes} outputs, got {self.labels.low:.0f} to {self.labels.high:.0f} "
+                    f"({self.labels.outside} outside). Renumber them, or give the model more outputs."
+                )
+        if self.crossing is None:
+            self.crossing = targets.crossing_record(facts.name, args, self.provenance)
 
     def _assign(self, tensors: list[torch.Tensor], origin: Origin) -> None:
         for tensor in tensors:

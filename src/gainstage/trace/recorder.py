@@ -127,8 +127,15 @@ def _forward(subject: Subject, batch: Any, mode: RecordingMode) -> tuple[Any, An
         unpacked = call.unpack(batch)
         outputs = model(*unpacked.args, **unpacked.kwargs)
     name, chosen, compute = call.choose_loss(subject, outputs, unpacked.targets)
-    with explained("the loss must accept the model's output and the targets", mode):
-        return outputs, compute(), name, chosen
+    try:
+        with explained("the loss must accept the model's output and the targets", mode):
+            return outputs, compute(), name, chosen
+    except SubjectError:
+        output = call.prediction(outputs)
+        if mode.labels is None or not mode.labels.outside or output is None:
+            raise
+        # A rule says what is wrong with them; all that does not ask for a loss can be measured all the same.
+        return outputs, call.surrogate(output), "surrogate", True
 
 
 def _gradients(
@@ -137,7 +144,7 @@ def _gradients(
     named = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     if not loss.requires_grad or not named:
         return {}
-    mode.accumulated = mode.drafting.without_grad and has_reentrant_checkpoint(loss)
+    mode.accumulated = bool(mode.drafting.ungraded) and has_reentrant_checkpoint(loss)
     with explained("the loss must be differentiable", mode):
         if mode.accumulated:
             return accumulated_gradients(loss, named)
@@ -191,10 +198,12 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         loss_record=LossRecord(
             run.loss_name, run.loss_chosen, tuple(mode.loss_ops),
             None if origin is None or not origin.layers else origin.layers[-1], () if origin is None else origin.via,
+            mode.labels, mode.crossing,
         ),
         first_non_finite=_first_non_finite(mode, parameters, (*inputs, *targets)),
-        optimizer=None if subject.optimizer is None else _optimizer_record(subject.optimizer, model),
+        optimizer=_optimizer_record(subject),
         eval_modules=tuple(path for path, module in mode.stack.modules.items() if not module.training),
+        without_grad=tuple(sorted(mode.drafting.ungraded)) if backward else (),
         skipped=tuple(_skipped(mode)),
     )  # fmt: skip
 
@@ -202,6 +211,8 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
 def _skipped(mode: RecordingMode) -> Iterator[str]:
     for name in sorted(mode.drafting.capped):
         yield f"{name}: only its first {mode.drafting.recorded_calls(name)} calls are recorded"
+    if mode.labels is not None and mode.labels.outside:
+        yield "the loss: labels that name no class end it; what is measured is without targets"
     if mode.accumulated:
         yield "gradients of the outputs inside a re-entrant checkpoint are not recorded; use_reentrant=False shows them"
 
@@ -249,9 +260,14 @@ def _first_non_finite(
     return replace(found, module=faulty[-1].module) if faulty else found
 
 
-def _optimizer_record(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerRecord:
+def _optimizer_record(subject: Subject) -> OptimizerRecord | None:
+    optimizer, model = subject.optimizer, subject.model
+    if optimizer is None:
+        return None
     own = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    everything = {id(parameter) for parameter in model.parameters()}
+    # A loss may have parameters of its own, and they belong to the run as well.
+    modules = (model, subject.loss) if isinstance(subject.loss, nn.Module) else (model,)
+    everything = {id(parameter) for module in modules for parameter in module.parameters()}
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     decayed = {id(p) for group in optimizer.param_groups if group.get("weight_decay") for p in group["params"]}
     return OptimizerRecord(

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from gainstage.trace import graph, serialization
+from gainstage.trace.target_records import CrossingRecord, LabelRecord
 
 SCHEMA_VERSION = 1
 
@@ -94,6 +95,7 @@ class LayerRecord:
         computed: Whether a map's weight is computed from its parameters (weight norm, a scale) and none of them.
         non_finite: How many output values are NaN or infinite.
         norm: Facts of a normalization, else None.
+        dtype: Of the output, as it ran (under autocast not that of the weights).
     """
 
     name: str
@@ -133,6 +135,7 @@ class LayerRecord:
     non_finite: int = 0
     grad_non_finite: int = 0
     norm: NormRecord | None = None
+    dtype: str = "float32"
 
     @property
     def finite(self) -> bool:
@@ -193,6 +196,7 @@ class TensorRecord:
         feature_std_min, feature_std_max: Over the features that vary.
         constant_features: How many features have one value throughout.
         distinct: Number of distinct values for integer tensors, counted up to 1000.
+        same_samples: Whether all samples (along dimension 0) are equal; None with fewer than two.
     """
 
     name: str
@@ -210,6 +214,7 @@ class TensorRecord:
     feature_std_max: float | None = None
     constant_features: int | None = None
     distinct: int | None = None
+    same_samples: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +227,8 @@ class LossRecord:
         ops: The loss operations seen, in order (``log_softmax``, ``nll_loss``).
         input: Position of the layer whose output the loss reads, or None.
         via: Operations without a record between that layer and the loss.
+        labels: What the first loss of classes or probabilities was given; None where there was none.
+        crossing: Predictions and targets that were not paired, if there are any.
     """
 
     name: str
@@ -229,6 +236,8 @@ class LossRecord:
     ops: tuple[str, ...] = ()
     input: int | None = None
     via: tuple[str, ...] = ()
+    labels: LabelRecord | None = None
+    crossing: CrossingRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -325,6 +334,7 @@ class Trace:
         layers: In execution order.
         loss: Its value; NaN or infinite if that is what it was.
         training: The root's mode; ``eval_modules`` are the modules that are in eval mode all the same.
+        without_grad: Parameters of maps that ran while gradients were switched off.
         skipped: What could not be measured, with the reason, one line each.
     """
 
@@ -343,6 +353,7 @@ class Trace:
     step: StepRecord | None = None
     trial: TrialRecord | None = None
     eval_modules: tuple[str, ...] = ()
+    without_grad: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -153,6 +153,14 @@ def equal_rows(matrix: torch.Tensor, max_abs: float | None = None) -> bool | Non
     return all(bool(((piece - matrix[:1]).abs() <= rounding).all()) for piece in matrix.split(rows))
 
 
+def same_samples(tensor: torch.Tensor) -> bool | None:
+    """Whether all samples, along dimension 0, are equal to the last bit; None with fewer than two."""
+    if tensor.ndim == 0 or len(tensor) < 2 or tensor.numel() == 0:
+        return None
+    # Nearly always the first two settle it: the rest is read only where they are equal.
+    return torch.equal(tensor[0], tensor[1]) and bool((tensor[1:] == tensor[:1]).all())
+
+
 def extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:
     """Smallest and largest finite value; None where there is none."""
     flat = real_view(tensor)

@@ -60,7 +60,8 @@ def tensor_record(name: str, tensor: torch.Tensor) -> TensorRecord:
     if not (tensor.is_floating_point() or tensor.is_complex()):
         values = torch.unique(tensor)
         low, high = float(values.min()), float(values.max())
-        return TensorRecord(name, shape, dtype, min=low, max=high, distinct=min(len(values), 1000))
+        return TensorRecord(name, shape, dtype, min=low, max=high, distinct=min(len(values), 1000),
+                            same_samples=reductions.same_samples(tensor))  # fmt: skip
     tensor = tensor.detach()
     feature_dim = _feature_dim(tensor)
     sums = reductions.moments(tensor, feature_dim, careful=True)
@@ -77,6 +78,7 @@ def tensor_record(name: str, tensor: torch.Tensor) -> TensorRecord:
         feature_std_min=float(std[varying].min()) if many and varying.any() else None,
         feature_std_max=float(std.max()) if many else None,
         constant_features=int((~varying).sum()) if many and tensor.shape[0] > 1 else None,
+        same_samples=reductions.same_samples(tensor),
     )  # fmt: skip
 
 

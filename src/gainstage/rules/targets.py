@@ -1,0 +1,235 @@
+"""Targets: DAT002 bad-targets, DAT003 target-scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
+from gainstage.trace.records import LossRecord, TensorRecord, Trace
+from gainstage.trace.target_records import CrossingRecord, LabelRecord
+
+MANY = Threshold(
+    "many", 64, "labels", "of a class that has nine samples in ten, 64 in a row come by chance once in 850"
+)
+BEYOND = Threshold(
+    "beyond", 0.5, "distance from the interval [0, 1]", "soft labels of 0.7 to 1.2 are in use; wrong ones are -1 or 2"
+)
+BINARY = 2  # classes: that one of two is rare enough to be missing in a batch is common
+
+
+@rule(
+    "DAT002", "bad-targets", severities=("error", "warning", "info"), cause="data",
+    explains=("NUM001", "INI006", "OPT001", "OPT003", "OPT004"), thresholds=(MANY, BEYOND),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(1, 4, (64,))))  # counted from 1
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3))
+        labels = torch.randint(3, (64,))
+        labels[:8] = -100  # what the loss ignores is no class
+        subject = gs.Subject(model, (torch.randn(64, 16), labels), nn.CrossEntropyLoss())
+    """,
+)  # fmt: skip
+def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The targets are not what the loss takes them for.
+
+    What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, predictions of
+        shape (N, 1) against targets of shape (N,). Warning: one class alone in 64 labels or more, of three or more.
+    Why it hurts: the run fails, or it trains towards something else: each prediction is compared with the targets of
+        all samples, or the loss falls without bound.
+    How measured: what the loss's own operation was called with, before it ran; shapes as they were before torch
+        broadcast them. Without labels that fit, the rest is measured without targets.
+    When it is a false alarm: labels that the loss ignores, targets that are NaN where the loss leaves them out, and
+        labels that the loss makes itself (contrastive learning) are not reported. A class that has nearly all samples
+        may fill a batch; of two classes that is worth knowing only.
+    Fix: labels from 0 to classes - 1; targets of the outputs' shape (targets.unsqueeze(1), or outputs.squeeze(1));
+        shuffle the data.
+    References: PyTorch, CrossEntropyLoss, BCEWithLogitsLoss, broadcasting semantics.
+    """
+    loss = trace.loss_record
+    known = loss is not None and (loss.labels is not None or loss.name != "surrogate")
+    if loss is None or not known:
+        yield NotAssessed("DAT002", "needs targets: the batch has none")
+        return
+    fault = _broken(trace, loss) or _crossed(trace, loss.crossing) or _one_class(loss.labels)
+    if fault is not None:
+        yield fault
+
+
+def _broken(trace: Trace, loss: LossRecord) -> Finding | None:
+    labels = loss.labels
+    if labels is not None and labels.outside:
+        return _finding(
+            "error", f"{labels.outside} of {labels.count} labels name no class: they go from {labels.low:.0f} to "
+            f"{labels.high:.0f}, and the model has {labels.classes} outputs, 0 to {(labels.classes or 0) - 1}.",
+            "The loss fails at the first of them, on a GPU with an assertion that takes the process down.",
+            "Number the classes from 0, give the model an output for each, or set ignore_index for what is no class.",
+            "outside", float(labels.outside),
+        )  # fmt: skip
+    bad = next((tensor for tensor in trace.targets if tensor.non_finite), None)
+    if bad is not None and not math.isfinite(trace.loss):
+        return _finding(
+            "error", f"{counted(bad.non_finite, 'value')} of {bad.name} {'is' if bad.non_finite == 1 else 'are'} NaN "
+            "or infinite, and so is the loss.",
+            "One such value reaches the loss, and with the next step every parameter.",
+            "Clean the targets, or leave those samples out of the loss.", "non_finite", float(bad.non_finite),
+        )  # fmt: skip
+    if labels is None:
+        return None
+    if labels.classes is not None and labels.count == 0 and not math.isfinite(trace.loss):
+        return _finding(
+            "error", "The loss ignores every label of the batch, and its mean over none is not a number.",
+            "One such batch makes every parameter NaN.", "Look at ignore_index, and at what masks the labels.",
+            "ignored", 0.0,
+        )  # fmt: skip
+    if labels.classes is None and labels.low is not None and labels.high is not None:
+        far = max(-labels.low, labels.high - 1)
+        if far > BEYOND.value:
+            return _finding(
+                "error", f"{labels.op} takes probabilities, and its targets go from {labels.low:.3g} to "
+                f"{labels.high:.3g}.",
+                "Beyond 0 and 1 the loss has no lowest value: the outputs run off to infinity.",
+                "Bring the targets to 0 and 1 (labels of -1 and 1: (y + 1) / 2), or use a loss for what they are.",
+                "probabilities", far, BEYOND.value,
+            )  # fmt: skip
+    return None
+
+
+def _crossed(trace: Trace, crossing: CrossingRecord | None) -> Finding | None:
+    """Silent broadcasting, if the batch and the model themselves have those shapes: others are of someone's making."""
+    if crossing is None:
+        return None
+    outputs, targets = [t.shape for t in trace.outputs], [t.shape for t in trace.targets]
+    pairs = [
+        (output, target)
+        for output in outputs
+        for target in targets
+        if len(output) != len(target)
+        and _squeezed(output) == _squeezed(target) == _squeezed(crossing.prediction) == _squeezed(crossing.target)
+    ]
+    if not pairs:
+        return None
+    output, target = pairs[0]
+    return _finding(
+        "error", f"Outputs of shape {output} meet targets of shape {target} in {crossing.op}: torch broadcasts them to "
+        f"{crossing.result}, each prediction against the targets of all samples.",
+        "The best that such a loss can be brought to is one and the same prediction, the mean, for every sample.",
+        "Give both one shape: targets.reshape(outputs.shape), or outputs.squeeze(-1).",
+        "broadcast", float(math.prod(crossing.result)), float(math.prod(output)),
+    )  # fmt: skip
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
+
+
+def _one_class(labels: LabelRecord | None) -> Finding | None:
+    if labels is None or labels.classes is None or not (labels.given and labels.per_sample):
+        return None
+    if labels.count < MANY.value or labels.low != labels.high or labels.classes < BINARY:
+        return None
+    return _finding(
+        "info" if labels.classes == BINARY else "warning",
+        f"All {labels.count} labels of the batch are {labels.low:.0f}, of {labels.classes} classes.",
+        "On such batches the network learns to answer one class, and forgets it with the next batch.",
+        "Shuffle the data: they may be sorted by class. If one class is that common, look at a larger batch.",
+        "one_class", float(labels.count), MANY.value,
+    )  # fmt: skip
+
+
+def _finding(
+    severity: Severity, message: str, why: str, advice: str, kind: str, value: float, threshold: float = 0.0
+) -> Finding:
+    return Finding(
+        "DAT002", "bad-targets", severity, "data", "", message=message, why=why, advice=advice, value=value,
+        threshold=threshold, evidence={"kind": kind},
+    )  # fmt: skip
+
+
+_TRIED = "Adam at 1e-3 and 1e-2, and SGD, on a three-layer network (docs/thresholds.md)"
+LARGE = Threshold("large", 300.0, "rms of the targets, and its ratio to that of the outputs", _TRIED)
+SMALL = Threshold("small", 1e-3, "rms of the targets", _TRIED)
+SMALLER = Threshold("smaller", 30.0, "rms of the outputs over that of the targets", _TRIED)
+_PAIRED = ("mse_loss", "smooth_l1_loss", "huber_loss")
+_BY_HAND = frozenset(("sub", "rsub", "abs", "pow", "square", "mean", "sum"))
+
+
+@rule(
+    "DAT003", "target-scale", severities=("warning",), cause="data",
+    explains=("INI006", "GRD002", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005"), thresholds=(LARGE, SMALL, SMALLER),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1))
+        prices = 250_000 + 80_000 * torch.randn(64, 1)
+        subject = gs.Subject(model, (torch.randn(64, 16), prices), nn.MSELoss())
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1))
+        ages = 40 + 12 * torch.randn(64, 1)  # not standardised, and near enough
+        subject = gs.Subject(model, (torch.randn(64, 16), ages), nn.MSELoss())
+    """,
+)  # fmt: skip
+def target_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Regression targets are orders of magnitude off what the model puts out.
+
+    What: targets of an rms above 300 and 300 times that of the outputs, or below 0.001 and a thirtieth of it.
+    Why it hurts: the last layer has to grow or shrink by that factor before anything else is learned; a step that
+        is small for Adam is large against tiny targets, and large targets make gradients that throw plain SGD off.
+    How measured: rms of the first batch's targets and of the outputs on it, where the loss compares the two as they
+        are.
+    When it is a false alarm: a learning rate chosen for it. Trained models, whose outputs have the targets' size,
+        targets of zero, and losses that transform either first are not reported.
+    Fix: standardise the targets over the training set, and undo it on the predictions.
+    References: LeCun et al. 1998, Efficient BackProp, section 4.5.
+    """
+    loss = trace.loss_record
+    outputs = [t for t in trace.outputs if t.rms is not None]
+    targets = [t for t in trace.targets if t.rms is not None]
+    if trace.targets and not targets:
+        return  # classes have no scale
+    if loss is None or loss.name == "surrogate" or not _compares(loss):
+        yield NotAssessed("DAT003", "needs a loss that compares outputs and targets as they are, as squared errors do")
+        return
+    if len(outputs) != 1 or len(targets) != 1 or math.prod(outputs[0].shape) != math.prod(targets[0].shape):
+        yield NotAssessed("DAT003", "needs one output, and one target of the same shape")
+        return
+    finding = _off_scale(outputs[0], targets[0])
+    if finding is not None:
+        yield finding
+
+
+def _compares(loss: LossRecord) -> bool:
+    if not loss.ops:
+        return False
+    return loss.ops[0] in _PAIRED or (loss.ops[0] in ("sub", "rsub") and set(loss.ops) <= _BY_HAND)
+
+
+def _off_scale(output: TensorRecord, target: TensorRecord) -> Finding | None:
+    ours, theirs = output.rms or 0.0, target.rms or 0.0
+    large = theirs > LARGE.value * max(1.0, ours)
+    small = 0 < theirs < SMALL.value and ours > SMALLER.value * theirs
+    if not large and not small:
+        return None
+    ratio = theirs / ours if ours else math.inf
+    times = f"{ratio:.2g} times" if large else f"1/{1 / ratio:.2g} of"
+    return Finding(
+        "DAT003", "target-scale", "warning", "data", "",
+        message=f"The targets have an rms of {theirs:.3g} (mean {target.mean or 0.0:.3g}, standard deviation "
+        f"{target.std or 0.0:.3g}), the outputs one of {ours:.3g}"
+        + (f": {times} theirs." if math.isfinite(ratio) else "."),
+        why="The last layer must grow by that factor first, with gradients as large as the targets." if large
+        else "One usual step changes the outputs by more than all that there is to learn.",
+        advice="Standardise the targets: subtract their mean over the training set, divide by its standard deviation, "
+        "and undo both on the predictions.",
+        value=theirs, threshold=LARGE.value if large else SMALL.value,
+        evidence={"kind": "large" if large else "small", "outputs": ours, "targets": theirs},
+    )  # fmt: skip

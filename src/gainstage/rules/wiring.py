@@ -1,0 +1,315 @@
+"""What reaches the parameters, and what does not: GRD003 no-gradient, OPT006 missing-parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from gainstage.rules.base import Finding, NotAssessed, Severity, counted, rule
+from gainstage.rules.signal import MAPS, stream
+from gainstage.trace.records import LayerRecord, OptimizerRecord, ParameterRecord, Trace
+
+FEW = 16  # samples: in fewer, dropping whole samples may leave a layer without any by chance
+DEAD = 0.99  # share of units: what ACT001 calls an error explains a gradient of zero
+SHOWN = 3
+
+
+@rule(
+    "GRD003", "no-gradient", severities=("error", "warning", "info"), cause="wiring",
+    explains=("GRD001", "OPT002", "OPT003"),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Rounded(nn.Module):
+            def forward(self, x):
+                return torch.round(x)  # its slope is zero everywhere
+        model = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), Rounded(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Branch(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner, self.outer = nn.Linear(64, 64), nn.Linear(64, 64)
+                nn.init.zeros_(self.outer.weight)  # the inner map has no gradient before the first step: no fault
+            def forward(self, x):
+                return x + self.outer(torch.relu(self.inner(x)))
+        model = nn.Sequential(nn.Linear(16, 64), Branch(), nn.ReLU(), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """A parameter that is meant to be trained receives no gradient, or one of exactly zero.
+
+    What: error: the loss has no gradient at all. Warning: it ends on the way to a layer that the loss depends on, at
+        an operation that passes none or nothing but zeros. Info: parameters that this batch's loss does not depend on.
+    Why it hurts: what receives no gradient keeps its initial values for ever, and nothing says so.
+    How measured: the gradients of one backward pass, along the shortest way back from the loss, past all branches.
+    When it is a false alarm: a trunk that is to stay as it is, cut off by detach(). A part that runs under no_grad,
+        and parameters that the optimizer does not hold, are taken to be frozen on purpose; so are parameters that
+        nothing has read (idle experts, heads for another task). Zeros behind weights of zero (zero-γ, LoRA, Fixup,
+        a zero read-out), behind dead rectifiers and in residual branches are not reported.
+    Fix: let the signal pass (no detach, .data, .item or numpy on its way; a straight-through estimator for rounding
+        and sign), or say requires_grad_(False) to what is to stay as it is.
+    References: Bengio, Léonard and Courville 2013, on gradients through steps; PyTorch, autograd mechanics.
+    """
+    reason = _without_figures(trace)
+    trained = [p for p in trace.parameters if p.requires_grad and math.prod(p.shape)]
+    if reason or not trained:
+        yield NotAssessed("GRD003", reason or "no parameter is to be trained")
+        return
+    if all(parameter.grad_rms is None for parameter in trained):
+        yield from _nothing_at_all(trace, trained)
+        return
+    cut = _cut(trace) or _zeroed(trace)
+    if cut is not None:
+        yield cut
+        return
+    yield from _apart(trace, trained)
+
+
+def _without_figures(trace: Trace) -> str:
+    if not trace.backward:
+        return "needs the gradients of a backward pass"
+    return "" if math.isfinite(trace.loss) else "the loss is not finite"
+
+
+def _nothing_at_all(trace: Trace, trained: Sequence[ParameterRecord]) -> Iterator[Finding | NotAssessed]:
+    if _loss_name(trace) == "surrogate":
+        yield NotAssessed("GRD003", "needs a loss: the batch has no targets, and the outputs have no gradient")
+        return
+    yield Finding(
+        "GRD003", "no-gradient", "error", "wiring", "",
+        message=f"The loss has no gradient: none of the {counted(len(trained), 'trainable parameter')} receives any.",
+        why="The backward pass has nothing to follow: it fails, or the parameters stay as they are for ever.",
+        advice="Look for detach(), .data, .item(), numpy, argmax or torch.no_grad() between the model and the loss.",
+        value=float(len(trained)), threshold=0.0, evidence={"kind": "all"},
+    )  # fmt: skip
+
+
+def _cut(trace: Trace) -> Finding | None:
+    """The way back ends before a layer that the loss depends on."""
+    way = _trained_layers(trace)
+    fed = [index for index, (_, own) in enumerate(way) if any(p.grad_rms is not None for p in own)]
+    starved = [i for i, (_, own) in enumerate(way) if all(p.grad_rms is None for p in own) and fed and i < fed[-1]]
+    if not starved:
+        return None
+    frozen = any(parameter.name in trace.without_grad for parameter in way[starved[-1]][1])
+    # A step that is written by hand may be one of several, as of a discriminator that reads a generator's output.
+    by_hand = trace.optimizer is None and _loss_name(trace) == "forward"
+    severity: Severity = "info" if frozen or by_hand else "warning"
+    return _stopped(trace, severity, way, starved, "ends", "under torch.no_grad()" if frozen else "")
+
+
+def _zeroed(trace: Trace) -> Finding | None:
+    """The way back goes on, and carries nothing but zeros."""
+    way = _trained_layers(trace)
+    zero = [index for index, (_, own) in enumerate(way) if all(p.grad_max_abs == 0 for p in own)]
+    if not zero or trace.loss == 0 or any(p.dtype == "float16" for p in trace.parameters):
+        return None
+    trained = [p for p in trace.parameters if p.requires_grad]
+    # A way on which all is zero is the loss's only where there is no other: one level of a detector may be idle.
+    if zero[-1] == len(way) - 1 and any(parameter.grad_max_abs for parameter in trained):
+        return None
+    layers = stream(trace)
+    behind = layers[layers.index(way[zero[-1]][0]) :]
+    if any(_switched_off(trace, layer, first=position == 0) for position, layer in enumerate(behind)):
+        return None
+    return _stopped(trace, "warning", way, zero, "is exactly zero", "")
+
+
+def _switched_off(trace: Trace, layer: LayerRecord, *, first: bool) -> bool:
+    """Whether the layer passes no gradient for a reason of its own that the first step, or another rule, takes care of.
+
+    Args:
+        first: Its own weights do not stand in the way of its own gradient.
+    """
+    named = {parameter.name: parameter for parameter in trace.parameters}
+    read = [] if first else [*layer.parameters[:1], *(name for _, name in layer.modifiers)]
+    return (
+        any(name in named and named[name].max_abs == 0 for name in read)
+        or layer.rms in (None, 0)
+        or layer.input_rms == 0
+        or (layer.dead_fraction or 0.0) >= DEAD
+        or ("dropout" in layer.via and (layer.batch_size or 0) < FEW)
+        or layer.dtype == "float16"
+    )
+
+
+def _trained_layers(trace: Trace) -> list[tuple[LayerRecord, list[ParameterRecord]]]:
+    """The layers on the shortest way from the input to the loss with what of them is trained, each parameter once."""
+    named = {p.name: p for p in trace.parameters if p.requires_grad and not _left_out(trace.optimizer, p.name)}
+    found: list[tuple[LayerRecord, list[ParameterRecord]]] = []
+    for layer in stream(trace):
+        own = [named.pop(name) for name in layer.parameters if name in named]
+        if own and layer.kind in (*MAPS, "norm", "embedding"):
+            found.append((layer, own))
+    return found
+
+
+def _stopped(
+    trace: Trace,
+    severity: Severity,
+    way: Sequence[tuple[LayerRecord, list[ParameterRecord]]],
+    where: Sequence[int],
+    what: str,
+    how: str,
+) -> Finding:
+    layer, _ = way[where[-1]]
+    names = tuple(way[index][0].name for index in where)
+    ops = [op for op in _between(trace, layer, way[where[-1] + 1 :]) if op in _STEPS]
+    through = f", through {ops[-1]}, whose slope is zero" if ops else f", {how}" if how else ""
+    return Finding(
+        "GRD003", "no-gradient", severity, "wiring", layer.module,
+        message=f"The gradient {what} behind {layer.name or 'the root'}{through}: "
+        f"{counted(len(names), 'trainable layer')} on the way to the loss ({_some(names)}) cannot learn.",
+        why="What receives no gradient keeps its initial values for ever, and nothing says so.",
+        advice="Take out what stops it (detach, .data, numpy, round, sign, argmax; a straight-through estimator lets "
+        "it pass), or call requires_grad_(False) on what is to stay as it is.",
+        value=float(len(names)), threshold=0.0,
+        evidence={"kind": "cut" if what == "ends" else "zero", "behind": layer.name, "ops": list(ops)}, layers=names,
+    )  # fmt: skip
+
+
+def _between(
+    trace: Trace, layer: LayerRecord, following: Sequence[tuple[LayerRecord, list[ParameterRecord]]]
+) -> list[str]:
+    """The operations without a record between a layer and the next trained one, or the loss."""
+    layers = stream(trace)
+    end = layers.index(following[0][0]) + 1 if following else len(layers)
+    loss_via = trace.loss_record.via if trace.loss_record and not following else ()
+    return [op for behind in layers[layers.index(layer) + 1 : end] for op in behind.via] + list(loss_via)
+
+
+_STEPS = ("round", "floor", "ceil", "sign", "trunc", "heaviside", "argmax", "bernoulli", "gt", "lt", "ge", "le")
+
+
+def _apart(trace: Trace, trained: Sequence[ParameterRecord]) -> Iterator[Finding]:
+    """Parameters that the loss of this batch does not depend on."""
+    without = [p for p in trained if p.grad_rms is None and not _left_out(trace.optimizer, p.name)]
+    unused = [p.name for p in without if not p.used]
+    # Without targets it is not known which of its outputs a model is trained on.
+    unheard = [] if _loss_name(trace) == "surrogate" else [p.name for p in without if p.used]
+    names = [*unused, *unheard]
+    if not names:
+        return
+    parts = [f"{counted(len(unused), 'parameter')} read by nothing ({_some(unused)})"] if unused else []
+    parts += [f"{counted(len(unheard), 'parameter')} that the loss does not hear of ({_some(unheard)})"] * bool(unheard)
+    yield Finding(
+        "GRD003", "no-gradient", "info", "wiring", names[0].rpartition(".")[0],
+        message=f"Trainable, but without a gradient on this batch: {' and '.join(parts)}.",
+        why="They keep their initial values unless another batch or another loss reads them.",
+        advice="If they are not meant for something else, take them out; DistributedDataParallel waits for them.",
+        value=float(len(names)), threshold=0.0, evidence={"kind": "apart", "unused": unused, "unheard": unheard},
+    )  # fmt: skip
+
+
+@rule(
+    "OPT006", "missing-parameters", severities=("error", "info"), cause="optimizer",
+    explains=("OPT002", "OPT003"),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1000))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model[2] = nn.Linear(64, 3)  # the optimizer still holds the old one
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))), optimizer=optimizer)
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3))
+        model[0].requires_grad_(False)
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))),
+                             optimizer=torch.optim.SGD(model[2].parameters(), lr=0.1))
+    """,
+)  # fmt: skip
+def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The optimizer does not hold parameters that the loss would train.
+
+    What: trainable parameters with a gradient that are in no group of the optimizer.
+    Why it hurts: they keep their initial values; the run works, and learns less or nothing.
+    How measured: by identity, the optimizer's groups against the model's parameters that received a gradient.
+    When it is a false alarm: several optimizers that share a model. Where the split looks deliberate it is worth
+        knowing only: everything from some layer up to the loss is held and nothing before it, matrices are held and
+        vectors are not, or the other way round, embeddings are held apart, the step is written by hand, or what is
+        held is a small part (adapters).
+    Fix: build the optimizer after the model is complete and on its device, over model.parameters().
+    References: PyTorch, torch.optim, on constructing optimizers.
+    """
+    optimizer = trace.optimizer
+    if optimizer is None:
+        yield NotAssessed("OPT006", "needs an optimizer")
+        return
+    if not trace.backward or not math.isfinite(trace.loss):
+        yield NotAssessed("OPT006", "needs gradients, which tell what takes part in the loss")
+        return
+    taking_part = [p for p in trace.parameters if p.requires_grad and p.grad_rms is not None]
+    missing = [p for p in taking_part if p.name in set(optimizer.missing)]
+    if not missing:
+        return
+    held = [p for p in taking_part if p.name not in set(optimizer.missing)]
+    yield _missing_finding(optimizer, missing, held, _deliberate(trace, optimizer, missing, held))
+
+
+SMALL_PART = 0.05  # share of the values: adapters and prompts are less, a trunk or a head is more
+
+
+def _deliberate(
+    trace: Trace, optimizer: OptimizerRecord, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord]
+) -> str:
+    """What makes the split look meant; empty if nothing does."""
+    if optimizer.foreign and any(p.dtype in ("float16", "bfloat16") for p in missing):
+        return "what it holds may be copies in higher precision"
+    if optimizer.foreign or not held:
+        return ""
+    if _loss_name(trace) == "forward":
+        return "the step is written by hand and may be one of several"
+    matrices = {len(p.shape) >= 2 for p in missing}, {len(p.shape) >= 2 for p in held}
+    if matrices in (({False}, {True}), ({True}, {False})) or optimizer.type in ("Muon", "SparseAdam"):
+        return "the split is one by shape, as for two optimizers"
+    tables = {name for layer in trace.layers if layer.kind == "embedding" for name in layer.parameters}
+    if {p.name for p in missing} <= tables or {p.name for p in held} <= tables:
+        return "embeddings are held apart"
+    if _values(held) < SMALL_PART * _values((*held, *missing)):
+        return "what it holds is a small part, as of adapters"
+    order = {name: index for index, layer in enumerate(trace.layers) for name in layer.parameters}
+    places = [[order[p.name] for p in group if p.name in order] for group in (missing, held)]
+    if all(places) and max(places[0]) < min(places[1]):
+        return "it holds all of the last layers and none of the first"
+    return ""
+
+
+def _missing_finding(
+    optimizer: OptimizerRecord, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord], on_purpose: str
+) -> Finding:
+    names = [parameter.name for parameter in missing]
+    other = f", and {optimizer.foreign} that are not of this model" if optimizer.foreign else ""
+    return Finding(
+        "OPT006", "missing-parameters", "info" if on_purpose else "error", "optimizer", names[0].rpartition(".")[0],
+        message=f"The optimizer ({optimizer.type}) holds {len(held)} of the {len(held) + len(missing)} parameters that "
+        f"the loss trains{other}. It lacks {_some(names)}" + (f"; {on_purpose}." if on_purpose else "."),
+        why="No step ever changes what the optimizer does not hold, though its gradients are computed.",
+        advice="If that is meant, call requires_grad_(False) on the rest: it saves its gradients." if on_purpose
+        else "Build the optimizer over model.parameters() once the model is complete, its last layer replaced.",
+        value=float(len(missing)), threshold=0.0,
+        evidence={"missing": names, "held": len(held), "foreign": optimizer.foreign},
+    )  # fmt: skip
+
+
+def _left_out(optimizer: OptimizerRecord | None, name: str) -> bool:
+    return optimizer is not None and name in optimizer.missing
+
+
+def _values(parameters: Iterable[ParameterRecord]) -> int:
+    return sum(math.prod(parameter.shape) for parameter in parameters)
+
+
+def _loss_name(trace: Trace) -> str:
+    return trace.loss_record.name if trace.loss_record is not None else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

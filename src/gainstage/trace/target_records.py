@@ -1,0 +1,45 @@
+"""What a loss was given to aim at: immutable records, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LabelRecord:
+    """Class labels or probabilities as a loss read them.
+
+    Attributes:
+        op: The loss's operation.
+        classes: How many there are; None for a loss of probabilities, one for each output.
+        count: Labels that count, without those that the loss ignores.
+        low, high: The extremes of those; None without any.
+        outside: How many name no class.
+        given: Whether they come from the batch, and were not made by the loss.
+        per_sample: Whether there is one label for each sample.
+    """
+
+    op: str
+    classes: int | None
+    count: int
+    low: float | None = None
+    high: float | None = None
+    outside: int = 0
+    given: bool = True
+    per_sample: bool = False
+
+
+@dataclass(frozen=True)
+class CrossingRecord:
+    """Predictions and targets that were spread against each other instead of being paired.
+
+    Attributes:
+        op: The operation that compared them.
+        prediction, target: Their own shapes, aligned at the last dimension.
+        result: The shape of the comparison.
+    """
+
+    op: str
+    prediction: tuple[int, ...]
+    target: tuple[int, ...]
+    result: tuple[int, ...]

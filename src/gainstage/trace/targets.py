@@ -1,0 +1,72 @@
+"""Looking at what a loss's operation is about to read, before it runs: a label that names no class would end it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from gainstage.trace.provenance import Provenance
+from gainstage.trace.target_records import CrossingRecord, LabelRecord
+
+_CLASSES = ("nll_loss_forward", "nll_loss2d_forward", "nll_loss_nd")
+_PROBABILITIES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+_DIFFERENCES = ("mse_loss", "smooth_l1_loss", "huber_loss", "sub", "rsub")
+LOOKED_AT = frozenset((*_CLASSES, *_PROBABILITIES, *_DIFFERENCES))
+
+
+def label_record(
+    name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], batch_size: int | None, provenance: Provenance
+) -> LabelRecord | None:
+    """The labels that a loss's operation is called with; None of another operation, or where nothing is computed."""
+    scores, target, *more = (*args, kwargs.get("target"))
+    if name not in (*_CLASSES, *_PROBABILITIES) or not isinstance(target, torch.Tensor) or target.is_meta:
+        return None
+    given = provenance.of(target).data
+    per_sample = target.ndim == 1 and len(target) == batch_size
+    if name in _PROBABILITIES:
+        low, high = _extremes(target)
+        return LabelRecord(name, None, target.numel(), low, high, given=given, per_sample=per_sample)
+    classes = scores.shape[0 if scores.ndim == 1 else 1]
+    ignored = more[2] if len(args) > 4 else kwargs.get("ignore_index", -100)
+    counting = target[target != ignored]
+    low, high = _extremes(counting)
+    outside = 0
+    if low is not None and high is not None and (low < 0 or high >= classes):
+        outside = int(((counting < 0) | (counting >= classes)).sum())
+    return LabelRecord(name, classes, counting.numel(), low, high, outside, given, per_sample)
+
+
+def _extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:
+    if tensor.numel() == 0:
+        return None, None
+    low, high = torch.aminmax(tensor.detach())
+    return float(low), float(high)
+
+
+def crossing_record(name: str, args: tuple[Any, ...], provenance: Provenance) -> CrossingRecord | None:
+    """Of an operation that compares what the model computed with what it did not, if it pairs each with all others."""
+    if name not in _DIFFERENCES or len(args) < 2 or not all(isinstance(arg, torch.Tensor) for arg in args[:2]):
+        return None
+    left, right = _own_shape(args[0]), _own_shape(args[1])
+    rank = max(len(left), len(right))
+    left, right = (1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right
+    spread = (
+        [a == 1 < b for a, b in zip(left, right, strict=True)],
+        [b == 1 < a for a, b in zip(left, right, strict=True)],
+    )
+    if not (any(spread[0]) and any(spread[1])):
+        return None
+    computed = [bool(provenance.of(arg).layers) for arg in args[:2]]
+    if computed[0] == computed[1]:
+        return None
+    result = tuple(max(a, b) for a, b in zip(left, right, strict=True))
+    return CrossingRecord(name, *((left, right) if computed[0] else (right, left)), result)
+
+
+def _own_shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    """The shape from before it was expanded: an expanded dimension has a stride of zero."""
+    if tensor.layout is not torch.strided:
+        return tuple(tensor.shape)
+    return tuple(1 if stride == 0 else size for size, stride in zip(tensor.shape, tensor.stride(), strict=True))

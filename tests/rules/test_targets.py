@@ -1,0 +1,182 @@
+"""DAT002, DAT003 and DAT004: what is wrong with targets and samples, and what only looks like it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import gainstage as gs
+
+INPUTS, TARGETS = torch.randn(64, 16), torch.randn(64)
+LABELS = torch.randint(3, (64,))
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def spoken(code: str, model: nn.Module, batch: object, loss: Loss | None = None) -> list[str]:
+    return [f"{f.severity} {f.evidence.get('kind', '')}".strip() for f in findings(code, model, batch, loss)]
+
+
+def findings(code: str, model: nn.Module, batch: object, loss: Loss | None = None) -> tuple[gs.Finding, ...]:
+    return gs.check(model, batch, loss, select=code).findings
+
+
+def squared(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return ((targets - outputs) ** 2).mean()
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss(), squared])
+def test_predictions_and_targets_that_are_not_paired(loss: Loss) -> None:
+    column, row = nn.Linear(16, 1), nn.Sequential(nn.Linear(16, 1), nn.Flatten(0))
+    assert spoken("DAT002", column, (INPUTS, TARGETS), loss) == ["error broadcast"]
+    assert spoken("DAT002", row, (INPUTS, TARGETS[:, None]), loss) == ["error broadcast"]
+    assert spoken("DAT002", column, (INPUTS, TARGETS[:, None]), loss) == []
+    assert spoken("DAT002", row, (INPUTS, TARGETS), loss) == []
+    assert spoken("DAT002", column, (INPUTS[:1], TARGETS[:1]), loss) == []
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda o, t: F.mse_loss(o.squeeze(-1), t),
+        lambda o, t: F.mse_loss(o[:, 0], t[:1].expand(64)),
+        lambda o, t: (o[:, 0][:, None] - o[:, 0][None]).abs().mean() + F.mse_loss(o[:, 0], t),
+        None,
+    ],
+)
+def test_shapes_that_are_someones_making(loss: Loss | None) -> None:
+    assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, TARGETS), loss) == []
+
+
+def test_each_with_each_where_model_and_batch_have_one_shape() -> None:
+    def nearest(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs[:, None] - targets[None]).abs().min(1).values.mean()
+
+    assert spoken("DAT002", nn.Sequential(nn.Linear(16, 1), nn.Flatten(0)), (INPUTS, TARGETS), nearest) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "loss", "expected"),
+    [
+        (LABELS, None, []),
+        (LABELS + 1, None, ["error outside"]),
+        (LABELS - 1, nn.CrossEntropyLoss(), ["error outside"]),
+        (LABELS - 1, nn.CrossEntropyLoss(ignore_index=-1), []),
+        (torch.full((64,), -100), nn.CrossEntropyLoss(), ["error ignored"]),
+        (torch.full((64,), 2), None, ["warning one_class"]),
+        (torch.full((64,), 2), lambda o, t: F.cross_entropy(o, torch.zeros(len(o)).long()), []),
+    ],
+)
+def test_labels(labels: torch.Tensor, loss: Loss | None, expected: list[str]) -> None:
+    assert spoken("DAT002", nn.Linear(16, 3), (INPUTS, labels), loss) == expected
+
+
+def test_one_of_two_classes_may_be_rare() -> None:
+    assert spoken("DAT002", nn.Linear(16, 2), (INPUTS, torch.zeros(64).long())) == ["info one_class"]
+    assert spoken("DAT002", nn.Linear(16, 3), (INPUTS[:32], torch.zeros(32).long())) == []
+
+
+def test_a_picture_of_background_alone_is_none() -> None:
+    batch = torch.randn(2, 3, 8, 8), torch.zeros(2, 8, 8).long()
+    assert spoken("DAT002", nn.Conv2d(3, 4, 1), batch) == []
+
+
+def test_labels_outside_do_not_keep_the_rest_from_being_measured() -> None:
+    model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+    report = gs.check(model, (INPUTS, LABELS + 1), optimizer=torch.optim.SGD(model.parameters(), lr=0.1), steps=2)
+
+    assert [f.code for f in report.findings] == ["DAT002"]
+    assert len(report.trace.layers) == 3
+    reasons = {entry.code: entry.reason for entry in report.not_assessed}
+    assert reasons["OPT001"].endswith("labels name no class (DAT002)")
+    assert gs.Trace.from_json(report.trace.to_json()) == report.trace
+
+
+def test_labels_outside_of_a_loss_that_is_computed_elsewhere_raise() -> None:
+    subject = gs.Subject(nn.Linear(16, 3), (INPUTS, LABELS + 1), forward=lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    with pytest.raises(gs.GainstageError, match="labels must be 0 to 2, the model having 3 outputs, got 1 to 3"):
+        gs.check(subject)
+
+
+def test_targets_that_are_not_finite() -> None:
+    targets = torch.cat([TARGETS[1:], torch.tensor([math.nan])])
+
+    def leaving_out(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        known = ~targets.isnan()
+        return F.mse_loss(outputs[known, 0], targets[known])
+
+    assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, targets[:, None]), nn.MSELoss()) == ["error non_finite"]
+    assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, targets), leaving_out) == []
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ((TARGETS > 0).float(), []),
+        ((TARGETS > 0).float() * 0.5 + 0.7, []),  # soft labels from 0.7 to 1.2
+        (TARGETS.sign(), ["error probabilities"]),
+        ((TARGETS > 0).float() * 255, ["error probabilities"]),
+    ],
+)
+def test_targets_that_are_no_probabilities(targets: torch.Tensor, expected: list[str]) -> None:
+    assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, targets[:, None]), nn.BCEWithLogitsLoss()) == expected
+
+
+def test_not_assessed_without_targets() -> None:
+    assert {n.code for n in gs.check(nn.Linear(16, 3), INPUTS, select="DAT002,DAT003").not_assessed} == {
+        "DAT002", "DAT003",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "expected"),
+    [(1, 0, []), (30, 0, []), (12, 40, []), (1000, 0, ["warning large"]), (1, 1e4, ["warning large"]),
+     (0.01, 0, []), (1e-4, 0, ["warning small"]), (0, 0, [])],
+)  # fmt: skip
+@pytest.mark.parametrize("loss", [None, nn.MSELoss(), squared])
+def test_target_scale(scale: float, shift: float, expected: list[str], loss: Loss | None) -> None:
+    targets = TARGETS[:, None] * scale + shift
+    assert spoken("DAT003", nn.Linear(16, 1), (INPUTS, targets), loss) == expected
+
+
+def test_a_model_that_has_the_targets_scale_or_a_loss_that_takes_it_away() -> None:
+    batch = INPUTS, TARGETS[:, None] * 1000
+    scaled = nn.Linear(16, 1)
+    nn.init.normal_(scaled.weight, std=200.0)
+    assert spoken("DAT003", scaled, batch) == []
+    assert spoken("DAT003", nn.Linear(16, 1), batch, lambda o, t: F.mse_loss(o, t / 1000)) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (INPUTS, []),
+        (INPUTS[:1].expand(64, 16), ["warning"]),
+        (INPUTS[:1].expand(64, 16).contiguous(), ["warning"]),
+        (torch.cat([INPUTS[:63], INPUTS[:1]]), []),
+        (torch.zeros(64, 16), ["warning"]),
+        (torch.ones(64, 1), []),
+        (INPUTS[:1], []),
+        (torch.cat([torch.randn(300, 15), torch.ones(300, 1)], 1), ["info"]),
+        (torch.cat([torch.randn(64, 15), torch.ones(64, 1)], 1), []),
+        (torch.cat([torch.randn(300, 8), torch.zeros(300, 8)], 1), []),
+    ],
+)
+def test_samples_that_do_not_differ(inputs: torch.Tensor, expected: list[str]) -> None:
+    assert spoken("DAT004", nn.Linear(inputs.shape[1], 3), (inputs, torch.randint(3, (len(inputs),)))) == expected
+
+
+def test_the_channels_of_one_grey_picture_are_no_samples() -> None:
+    grey = torch.randn(1, 8, 8).expand(3, 8, 8)
+    model = nn.Sequential(nn.Flatten(0), nn.Linear(192, 5))
+    assert spoken("DAT004", model, grey) == []
+
+
+def test_a_blank_channel() -> None:
+    pictures = torch.cat([torch.randn(8, 3, 8, 8), torch.ones(8, 1, 8, 8)], 1)
+    assert spoken("DAT004", nn.Conv2d(4, 3, 1), (pictures, torch.randint(3, (8, 8, 8)))) == ["info"]
