@@ -46,7 +46,7 @@ def test_has_a_whole_page(rule: Rule) -> None:
     assert all(f"{section}:" in rule.page for section in SECTIONS)
     assert all(threshold.source and threshold.unit for threshold in rule.thresholds)
     assert set(rule.claims) <= {claim.id for claim in gs.lab.claims()}
-    assert set(rule.explains) - {"INI006", "GRD003"} <= {other.code for other in RULES}
+    assert set(rule.explains) - {"INI006"} <= {other.code for other in RULES}
 
 
 def test_codes_are_unique_and_never_change() -> None:
