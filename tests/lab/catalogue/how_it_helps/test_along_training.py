@@ -56,4 +56,4 @@ def test_the_picture_shows_both_parts():
     rows = [{**row(norm, 1.0), "part": part} for part in ("claim", "control") for norm in ("none", "batch")]
     compared = dict.fromkeys(("claim", "control"), ("norm", "batch", "none"))
     chart = draw_ratios(rows, "figure", title="A", of="ratio", control="B", compared=compared).to_dict()
-    assert [panel["title"]["text"] for panel in chart["hconcat"]] == ["A", "B"]
+    assert [panel["title"]["text"] for panel in chart["hconcat"]] == [["A"], ["B"]]

@@ -7,13 +7,13 @@ from gainstage.lab.catalogue.how_it_helps.bn_ics import CLAIM
 QUICK = CLAIM.designs["quick"]
 
 
-def planted(decades, by="norm", over="batch", under="none", spread=0.01, **extra):
+def planted(decades, over="batch", spread=0.01, lrs=QUICK.lrs, **extra):
     rows = []
     for seed in range(QUICK.seeds):
         shift = decades + spread * (seed - (QUICK.seeds - 1) / 2)
-        for lr in QUICK.lrs:
+        for lr in lrs:
             same = {"seed": seed, "lr": lr, "step": 0, "layer": 3, "diverged": False, "relative": 0.5, "cosine": 0.9}
-            rows += [{**same, by: under, "shift": 1.0}, {**same, by: over, "shift": 10**shift, **extra}]
+            rows += [{**same, "norm": "none", "shift": 1.0}, {**same, "norm": over, "shift": 10**shift, **extra}]
     return rows
 
 
@@ -31,7 +31,18 @@ def test_a_normed_run_that_diverges_has_the_larger_shift():
     assert "cosine(G, G') with BN - without = -0.9" in found.why
 
 
-@pytest.mark.parametrize(("decades", "outcome"), [(-1.0, "supported"), (0.0, "refuted"), (-0.301, "inconclusive")])
-def test_a_shorter_step_must_shift_less(decades, outcome):
-    rows = planted(decades, by="stride", over=0.1, under=1.0)
-    assert CLAIM.control.judge(rows, QUICK).outcome == outcome
+@pytest.mark.parametrize("odd", QUICK.lrs)
+@pytest.mark.parametrize(("most", "one"), [(1.0, -1.0), (-1.0, 1.0)])
+def test_one_rate_is_not_outvoted(most, one, odd):
+    rows = planted(most, lrs=[lr for lr in QUICK.lrs if lr != odd]) + planted(one, lrs=[odd])
+    found = CLAIM.judge(rows, QUICK)
+    assert found.outcome == "inconclusive"
+    assert f"Rate {odd:g} ({'supported' if one > 0 else 'refuted'})" in found.why
+
+
+@pytest.mark.parametrize(
+    ("decades", "outcome"),
+    [(0.0, "supported"), (0.05, "supported"), (0.3, "refuted"), (-0.3, "refuted"), (0.1, "inconclusive")],
+)
+def test_an_idle_norm_must_shift_as_much(decades, outcome):
+    assert CLAIM.control.judge(planted(decades, over="frozen"), QUICK).outcome == outcome

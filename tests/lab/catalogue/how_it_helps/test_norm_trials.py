@@ -4,7 +4,7 @@ import pytest
 
 from gainstage.lab.catalogue.how_it_helps import lp_norms, noisy_bn
 from gainstage.lab.catalogue.how_it_helps.along_training import HE_SCALE
-from gainstage.lab.catalogue.how_it_helps.norm_trials import gaps
+from gainstage.lab.catalogue.how_it_helps.norm_trials import at_the_ends, gaps
 
 NOISY, LP = noisy_bn.CLAIM, lp_norms.CLAIM
 
@@ -29,19 +29,23 @@ def test_the_rate_is_chosen_by_the_training_loss_alone():
             ("l1", 0.1, 0.5, 0.8), ("l1", 0.3, 0.1, 0.7), ("batch", 0.1, None, 0.9), ("batch", 0.3, 2.0, 0.5),
         )
     ]  # fmt: skip
-    assert gaps(rows, "test_accuracy", "l1", "batch") == pytest.approx([0.2])
+    assert gaps(rows, "test_accuracy", "l1", "batch", 1.0) == pytest.approx([0.2])
+    assert at_the_ends(rows, (0.01, 0.1, 0.3)).endswith(
+        "for: batch with torch's weights (1 of 1 seeds); l1 with torch's weights (1 of 1 seeds)."
+    )
+    assert at_the_ends(rows, (0.1, 0.3, 1.0)).endswith("for: no network.")
 
 
-def test_the_mean_is_over_initial_weights():
+def test_initial_weights_are_apart():
     rows = [
         {"seed": 0, "norm": norm, "scale": scale, "lr": 0.1, "train_loss": 1.0, "test_accuracy": accuracy}
         for norm, scale, accuracy in (
             ("l1", 1.0, 0.8), ("l1", HE_SCALE, 0.8), ("batch", 1.0, 0.8), ("batch", HE_SCALE, 0.6),
         )
     ]  # fmt: skip
-    assert gaps(rows, "test_accuracy", "l1", "batch") == pytest.approx([0.1])
+    assert gaps(rows, "test_accuracy", "l1", "batch", 1.0) == pytest.approx([0.0])
     assert gaps(rows, "test_accuracy", "l1", "batch", HE_SCALE) == pytest.approx([0.2])
-    assert math.isnan(gaps(rows[:3], "test_accuracy", "l1", "batch")[0])
+    assert math.isnan(gaps(rows[:3], "test_accuracy", "l1", "batch", HE_SCALE)[0])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +60,19 @@ def test_noisy_bn_on_planted_rows(noisy, none, outcome):
     rows = planted("train_accuracy", design, {"none": none, "batch": 0.98, "noisy": noisy})
     found = NOISY.judge(rows, design)
     assert found.outcome == outcome
-    assert "with He's weights noisy - none" in found.why
+    assert "with He's weights, noisy BN - no norm" in found.why
+
+
+@pytest.mark.parametrize("scale", [1.0, HE_SCALE])
+@pytest.mark.parametrize(("norm", "accuracy"), [("none", 1.0), ("batch", 1.2)])
+def test_noisy_bn_must_hold_with_either_kind_of_weights(scale, norm, accuracy):
+    design = NOISY.designs["quick"]
+    good, bad = (
+        planted("train_accuracy", design, {"none": 0.5, "batch": 0.98, "noisy": 0.98} | worse)
+        for worse in ({}, {norm: accuracy})
+    )
+    rows = [*(row for row in good if row["scale"] != scale), *(row for row in bad if row["scale"] == scale)]
+    assert NOISY.judge(rows, design).outcome == "refuted"
 
 
 @pytest.mark.parametrize(("loud", "outcome"), [(0.1, "supported"), (0.98, "refuted"), (0.96, "inconclusive")])
@@ -77,6 +93,17 @@ def test_each_p_norm_counts(norm, accuracy, outcome):
     values[norm] = math.nan if accuracy is None else accuracy
     rows = planted("test_accuracy", design, values)
     assert LP.judge(rows, design).outcome == outcome
+
+
+def test_p_norms_with_he_weights_are_told_and_not_judged():
+    design = LP.designs["quick"]
+    rows = planted("test_accuracy", design, dict.fromkeys(("batch", "l1", "l2", "linf"), 0.95))
+    for row in rows:
+        if row["scale"] == HE_SCALE and row["norm"] == "l1":
+            row["test_accuracy"] = 0.1
+    found = LP.judge(rows, design)
+    assert found.outcome == "supported"
+    assert "Not judged: with He's weights l1 - batch = -0.8" in found.why
 
 
 @pytest.mark.parametrize(("none", "outcome"), [(0.1, "supported"), (0.95, "refuted")])

@@ -42,8 +42,11 @@ def test_it_is_the_definition(norm, ahead, own):
         assert row["shift"] == pytest.approx(slow_shift(halt, 0.1, ahead, own), rel=1e-3)
 
 
-def test_the_control_looks_from_the_same_points():
+def test_the_control_has_the_claims_plain_runs_and_an_idle_norm_that_trains():
     rows = control(SMOKE, 0)
-    assert {row["stride"] for row in rows} == {0.1, 1.0}
-    for row in rows:
-        assert row["diverged"] is False
+    plain = [row for row in rows if row["norm"] == "none"]
+    assert plain == [row for row in measure(SMOKE, 0) if row["norm"] == "none"]
+    idle = [row for row in rows if row["norm"] == "frozen"]
+    assert {row["lr"] for row in idle} == set(SMOKE.lrs)
+    # It computes the same function at the start; its scale and shift add to the gradient.
+    assert all(one["shift"] != other["shift"] for one, other in zip(plain, idle, strict=True))

@@ -1,19 +1,20 @@
 """What claims about the loss along training share: the runs, ratios of two networks' figures, their picture.
 
 A figure is compared as log10(figure of one network / figure of the other), at the same step of runs that started from
-the same weights and saw the same batches; the mean over steps and learning rates is one number a seed.
+the same weights and saw the same batches; the mean over steps is one number a seed and learning rate. Each rate is
+judged by itself: a mean over rates would hide that an effect turns round within them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gainstage.lab.claim import Design, Rows
 from gainstage.lab.figures import Along, curves, side_by_side
-from gainstage.lab.judge import Row, Value, described
+from gainstage.lab.judge import Judgement, Row, Value
 
 if TYPE_CHECKING:
     import altair as alt
@@ -33,15 +34,13 @@ class AlongDesign(Design):
         network, data: As `gainstage.lab.apparatus.walk` knows them, or references ``package.module:function``.
         options: Keywords of the network but for its norm.
         scale: Of the weights that torch draws.
-        lrs: Learning rates; the figure is the mean over them.
-        control_lr: At which the control runs.
+        lrs: Learning rates, of the control too; each is judged by itself.
         steps, every: Updates of a run, and between two looks at it.
         batch_size: The paper's is 128.
         device: ``auto`` is a GPU if there is one.
     """
 
     lrs: tuple[float, ...]
-    control_lr: float
     steps: int
     every: int
     network: str = "mlp"
@@ -81,10 +80,38 @@ def ratio_points(rows: Rows, key: str, by: str, over: Value, under: Value) -> li
     ]
 
 
-def by_rate(rows: Rows, key: str, name: str, lrs: Sequence[float]) -> str:
-    """A note: the figure at each learning rate by itself, which is not judged."""
-    parts = [described(log_ratios(rows, key, "norm", "batch", "none", lr=lr), f"at rate {lr:g}: {name}") for lr in lrs]
-    return f"By learning rate, {'; '.join(parts)}."
+def at_every_rate(lrs: Sequence[float], judged: Callable[[float], Judgement]) -> Judgement:
+    """Whether a statement holds at every learning rate; the rule was fixed before the runs.
+
+    Args:
+        lrs: The rates.
+        judged: What is found at one of them.
+
+    Returns:
+        Supported or refuted only if it is so at all rates. The effect is the mean over rates, and the interval reaches
+        from the lowest end of their intervals to the highest: it lies wholly on one side if all of them do.
+    """
+    found = {lr: judged(lr) for lr in lrs}
+    outcomes = {one.outcome for one in found.values()}
+    first = next(iter(found.values()))
+    told = " ".join(f"Rate {lr:g} ({one.outcome}): {one.why}" for lr, one in found.items())
+    ends = [one.interval for one in found.values() if one.interval is not None]
+    effects = [one.effect for one in found.values() if one.effect is not None]
+    whole = len(ends) == len(effects) == len(found)
+    return replace(
+        first,
+        outcome=first.outcome if len(outcomes) == 1 else "inconclusive",
+        effect=sum(effects) / len(effects) if whole else None,
+        interval=(min(low for low, _ in ends), max(high for _, high in ends)) if whole else None,
+        n=min(one.n for one in found.values()),
+        why=f"{_summary(len(found), outcomes)} {told}",
+    )
+
+
+def _summary(rates: int, outcomes: Collection[str]) -> str:
+    if len(outcomes) > 1:
+        return f"The {rates} learning rates, each judged by itself, do not agree, so the whole is inconclusive."
+    return f"Each of the {rates} learning rates was judged by itself; all are {next(iter(outcomes))}."
 
 
 def draw_ratios(

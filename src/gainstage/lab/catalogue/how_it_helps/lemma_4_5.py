@@ -97,7 +97,7 @@ def draw_lemma(rows: Rows) -> alt.HConcatChart:
     examples = {row["case"]: row for row in rows if row["kind"] == "example" and row["part"] == "claim"}
     panels = [_panel(row, name) for name, row in sorted(examples.items(), key=lambda item: str(item[0]))]
     title = alt.TitleParams(
-        "Lemma 4.5 fails: the start is the plain network's optimum, and BN's optimum lies elsewhere",
+        "Both sides of Lemma 4.5's inequality, and the optima of a network with and without BN, in two examples",
         subtitle="Solid: all optima of the network with BN. By the lemma the dashed line has length 0.",
     )
     return alt.hconcat(*panels).properties(title=title)

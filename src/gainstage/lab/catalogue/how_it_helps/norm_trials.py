@@ -1,7 +1,7 @@
 """What claims about other norms in the place of batch norm share: runs and their score.
 
 A network's score is its accuracy at the learning rate of the grid that ends with the lowest training loss, for each
-seed by itself; the mean over the initial weights is one number a seed.
+seed and kind of initial weights by itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from gainstage.lab.judge import Row, described
 if TYPE_CHECKING:
     import altair as alt
 
+# On seeds that are not judged the best rates of trained networks lay between 0.1 and 1; the grid has a step more on
+# either side. Steps of five, as the budget of quick has room for four rates.
+RATES = (0.02, 0.1, 0.5, 2.5)
 # Eight of the 397 test pictures, and about what the paper's curves differ by from run to run.
 COMPARABLE = 0.02
 
@@ -31,7 +34,7 @@ class TrialDesign(Design):
         network, data: As `gainstage.lab.apparatus.walk` knows them, or references ``package.module:function``.
         options: Keywords of the network but for its norm.
         scales: Of the weights that torch draws, with variance 1/(3 fan_in); √6 makes them He's.
-        lrs: The grid.
+        lrs: The grid, wide enough that the best rate lies within it; `at_the_ends` tells where it did not.
         control_lrs: The grid of the control.
         steps: Updates of a run.
         batch_size: The paper's is 128.
@@ -49,34 +52,49 @@ class TrialDesign(Design):
     device: str = "cpu"
 
 
-def gaps(rows: Rows, metric: str, norm: str, against: str, scale: float | None = None) -> list[float]:
-    """One figure a seed: the score of ``norm`` minus that of ``against``, the mean over initial weights.
+def gaps(rows: Rows, metric: str, norm: str, against: str, scale: float) -> list[float]:
+    """One figure a seed: the score of ``norm`` minus that of ``against``.
 
     Args:
         rows: With ``seed``, ``norm``, ``scale``, ``lr``, ``train_loss`` (None if it diverged) and the metric.
         metric: ``train_accuracy`` or ``test_accuracy``.
         norm, against: Two networks.
-        scale: Of the only initial weights to count; None: all.
+        scale: Of the initial weights.
 
     Returns:
         NaN where a network has no partner.
     """
     first, second = (_scores(rows, metric, name, scale) for name in (norm, against))
-    found: dict[int, list[float]] = {}
-    for seed, weights in sorted(first.keys() | second.keys()):
-        gap = first.get((seed, weights), math.nan) - second.get((seed, weights), math.nan)
-        found.setdefault(seed, []).append(gap)
-    return [sum(values) / len(values) for values in found.values()]
+    return [first.get(seed, math.nan) - second.get(seed, math.nan) for seed in sorted(first.keys() | second.keys())]
 
 
-def by_weights(rows: Rows, metric: str, pairs: Sequence[tuple[str, str]], scales: Sequence[float]) -> str:
-    """A note: the differences for each kind of initial weights by itself, which are not judged."""
+def not_judged(rows: Rows, metric: str, pairs: Sequence[tuple[str, str]], scales: Sequence[float]) -> str:
+    """A note: the differences with initial weights that no judge looks at."""
     parts = [
         f"with {weights_name(scale)} weights {described(gaps(rows, metric, one, other, scale), f'{one} - {other}')}"
         for scale in scales
         for one, other in pairs
     ]
-    return f"By initial weights, {'; '.join(parts)}."
+    return f"Not judged: {'; '.join(parts)}."
+
+
+def at_the_ends(rows: Rows, lrs: Sequence[float]) -> str:
+    """A note: for which networks the best rate is the lowest or the highest of the grid, so that others may be better.
+
+    Args:
+        rows: As `gaps` takes them.
+        lrs: The grid.
+    """
+    found: dict[tuple[str, float], list[bool]] = {}
+    for norm, scale in sorted({(str(row["norm"]), float(str(row["scale"]))) for row in rows}):
+        chosen = _best(rows, norm, scale).values()
+        found[norm, scale] = [row["lr"] in (min(lrs), max(lrs)) for row in chosen]
+    told = [
+        f"{norm} with {weights_name(scale)} weights ({sum(ends)} of {len(ends)} seeds)"
+        for (norm, scale), ends in found.items()
+        if any(ends)
+    ]
+    return f"The best rate is an end of the grid for: {'; '.join(told) or 'no network'}."
 
 
 def weights_name(scale: float) -> str:
@@ -101,7 +119,7 @@ def draw_scores(rows: Rows, metric: str, names: Mapping[str, str], *, title: str
                 [
                     {"seed": seed, "norm": said, "score": score}
                     for name, said in names.items()
-                    for (seed, _), score in _scores(rows, metric, name, scale).items()
+                    for seed, score in _scores(rows, metric, name, scale).items()
                 ],
                 Along("norm", ""),
                 Along("score", of),
@@ -113,14 +131,18 @@ def draw_scores(rows: Rows, metric: str, names: Mapping[str, str], *, title: str
     )
 
 
-def _scores(rows: Rows, metric: str, norm: str, scale: float | None) -> dict[tuple[int, float], float]:
-    best: dict[tuple[int, float], Row] = {}
+def _scores(rows: Rows, metric: str, norm: str, scale: float) -> dict[int, float]:
+    return {seed: _number(row[metric]) for seed, row in _best(rows, norm, scale).items()}
+
+
+def _best(rows: Rows, norm: str, scale: float) -> dict[int, Row]:
+    best: dict[int, Row] = {}
     for row in rows:
-        if row["norm"] == norm and scale in (None, row["scale"]):
-            place = int(str(row["seed"])), float(str(row["scale"]))
-            if place not in best or _loss(row) < _loss(best[place]):
-                best[place] = row
-    return {place: _number(row[metric]) for place, row in best.items()}
+        if row["norm"] == norm and row["scale"] == scale:
+            seed = int(str(row["seed"]))
+            if seed not in best or _loss(row) < _loss(best[seed]):
+                best[seed] = row
+    return best
 
 
 def _loss(row: Row) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gainstage.lab.apparatus.walk import Halt, halts
-from gainstage.lab.catalogue.how_it_helps.bn_ics import SHORTER, ShiftDesign
+from gainstage.lab.catalogue.how_it_helps.bn_ics import ShiftDesign
 from gainstage.lab.judge import Row
 from gainstage.lab.measurements.how_it_helps.smoothness import training
 from gainstage.landscape import LayerShift, covariate_shift
@@ -14,25 +14,21 @@ from gainstage.landscape import LayerShift, covariate_shift
 
 def measure(design: ShiftDesign, seed: int) -> list[Row]:
     """One row for each network, learning rate, halt and layer."""
-    return [
-        {"norm": norm, **row}
-        for norm in ("none", "batch")
-        for lr in design.lrs
-        for row in _rows(design, seed, norm, lr, (1.0,))
-    ]
+    return _rows(design, seed, ("none", "batch"))
 
 
 def control(design: ShiftDesign, seed: int) -> list[Row]:
-    """Without a norm at one rate, for whole steps and for shorter ones from the same points."""
-    return _rows(design, seed, "none", design.control_lr, (1.0, SHORTER))
+    """The same for no norm and an idle one."""
+    return _rows(design, seed, ("none", "frozen"))
 
 
-def _rows(design: ShiftDesign, seed: int, norm: str, lr: float, strides: Sequence[float]) -> list[Row]:
+def _rows(design: ShiftDesign, seed: int, norms: Sequence[str]) -> list[Row]:
     return [
-        {"lr": lr, "step": halt.step, "stride": stride, **figures}
+        {"norm": norm, "lr": lr, "step": halt.step, **figures}
+        for norm in norms
+        for lr in design.lrs
         for halt in halts(training(design, seed, norm, lr))
-        for stride in strides
-        for figures in _layers(design, halt, lr * stride)
+        for figures in _layers(design, halt, lr)
     ]
 
 

@@ -17,8 +17,8 @@ def noisy(design: TrialDesign, seed: int) -> list[Row]:
 
 
 def loud(design: TrialDesign, seed: int) -> list[Row]:
-    """Batch norm without noise and with ten times as much, He's weights."""
-    return _rows(design, seed, ("batch", "loud"), design.scales[-1:], design.control_lrs)
+    """Batch norm without noise and with ten times as much."""
+    return _rows(design, seed, ("batch", "loud"), design.scales, design.control_lrs)
 
 
 def lp(design: TrialDesign, seed: int) -> list[Row]:
@@ -27,8 +27,8 @@ def lp(design: TrialDesign, seed: int) -> list[Row]:
 
 
 def plain(design: TrialDesign, seed: int) -> list[Row]:
-    """Batch norm and none, torch's weights."""
-    return _rows(design, seed, ("batch", "none"), design.scales[:1], design.control_lrs)
+    """Batch norm and none."""
+    return _rows(design, seed, ("batch", "none"), design.scales, design.control_lrs)
 
 
 def _rows(

@@ -27,8 +27,8 @@ def measure(design: SmoothnessDesign, seed: int) -> list[Row]:
 
 
 def control(design: SmoothnessDesign, seed: int) -> list[Row]:
-    """The same for no norm and an idle one, at one rate."""
-    return _rows(design, seed, ("none", "frozen"), (design.control_lr,), relative=False)
+    """The same for no norm and an idle one."""
+    return _rows(design, seed, ("none", "frozen"), design.lrs, relative=False)
 
 
 def training(design: AlongDesign, seed: int, norm: str, lr: float) -> Spec:
