@@ -94,9 +94,9 @@ CLAIM = Claim(
         "A layer's parameters are its weights, its biases and the scale and shift of the norm behind it.",
     ),
     designs={
-        "quick": ShiftDesign(seeds=6, lrs=(0.01, 0.03, 0.1), steps=140, every=20),
+        "quick": ShiftDesign(seeds=14, lrs=(0.01, 0.03, 0.1), steps=140, every=20),
         "full": ShiftDesign(
-            seeds=10, lrs=(0.01, 0.1), steps=15_000, every=500, layers=(4, 9), device="auto",
+            seeds=14, lrs=(0.01, 0.1), steps=15_000, every=500, layers=(4, 9), device="auto",
             network="gainstage.lab.apparatus.convnets:vgg", data="gainstage.lab.apparatus.data:cifar10",
         ),
     },

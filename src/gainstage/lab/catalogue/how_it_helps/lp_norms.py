@@ -88,7 +88,7 @@ CLAIM = Claim(
     ),
     # The control takes the two rates in the middle: the budget of quick has no room for all four.
     designs={
-        "quick": TrialDesign(seeds=5, lrs=RATES, control_lrs=RATES[1:3], steps=100),
+        "quick": TrialDesign(seeds=10, lrs=RATES, control_lrs=RATES[1:3], steps=100),
         "full": TrialDesign(
             seeds=10, lrs=RATES, control_lrs=RATES[1:3], steps=10_000, device="auto",
             network="gainstage.lab.apparatus.convnets:vgg", data="gainstage.lab.apparatus.data:cifar10",

@@ -90,7 +90,7 @@ CLAIM = Claim(
         "mends the start, whatever it does afterwards.",
     ),
     designs={
-        "quick": TrialDesign(seeds=5, lrs=RATES, control_lrs=(0.1,), steps=100),
+        "quick": TrialDesign(seeds=8, lrs=RATES, control_lrs=(0.1,), steps=100),
         "full": TrialDesign(
             seeds=10, lrs=RATES, control_lrs=(0.1,), steps=10_000, device="auto",
             network="gainstage.lab.apparatus.convnets:vgg", data="gainstage.lab.apparatus.data:cifar10",

@@ -36,9 +36,9 @@ class SmoothnessDesign(AlongDesign):
     relative_lr: float = 0.01
 
 
-QUICK = SmoothnessDesign(seeds=6, lrs=(0.01, 0.03, 0.1), steps=140, every=20)
+QUICK = SmoothnessDesign(seeds=14, lrs=(0.01, 0.03, 0.1), steps=140, every=20)
 FULL = SmoothnessDesign(
-    seeds=10, lrs=(0.01, 0.03, 0.1), steps=15_000, every=500, count=8, device="auto",
+    seeds=14, lrs=(0.01, 0.03, 0.1), steps=15_000, every=500, count=8, device="auto",
     network="gainstage.lab.apparatus.convnets:vgg", data="gainstage.lab.apparatus.data:cifar10",
 )  # fmt: skip
 SMOKE = SmoothnessDesign(
