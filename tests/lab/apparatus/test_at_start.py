@@ -58,3 +58,24 @@ def test_small_branches_are_those_of_he_over_the_root_of_their_number():
     # The first map, two of each block, the read-out: the second of each block is scaled.
     factors = [1.0, *[1.0, 0.5] * 4, 1.0]
     assert all(torch.equal(he * factor, small) for he, small, factor in zip(*found, factors, strict=True))
+
+
+def test_the_affine_part_alone_is_the_identity_at_first():
+    model = drawn(PLAIN, "he", "affine", depth=2, width=4)
+    affine = [module for module in model.modules() if isinstance(module, Affine)]
+    x = torch.randn(3, 4, 2, 2)
+    assert len(affine) == 2
+    assert torch.equal(affine[0](x), x)
+
+
+def test_batches_have_no_sample_in_common():
+    data = placed(DIGITS, "cpu")
+    found = batches(data, 3, 16, 0)
+    inputs = torch.cat([inputs for inputs, _ in found])
+    assert len(inputs) == 48
+    assert len(torch.unique(inputs, dim=0)) == 48
+
+
+def test_auto_is_a_gpu_where_there_is_one():
+    assert device_of("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert device_of("cpu") == "cpu"

@@ -141,6 +141,8 @@ CLAIM = Claim(
     caveats=(
         "The moments do not stay the same with batch norm either: only the inside of a branch does. The residual "
         "stream itself is expected to grow linearly with depth, as 1 + l, since each block adds as much as the last.",
+        "A moment that starts at zero and grows exactly linearly lies at the limit itself, where no number of seeds "
+        "decides: the limit separates linear growth from above zero from what is faster, and leaves that case open.",
         "The growth is that of the residual sum with He's weights, not of missing normalization as such: a plain "
         "network with these weights has none, and smaller weights in the branches remove it.",
     ),
