@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from gainstage.lab.apparatus.at_start import ZERO_BRANCH, at_start, batches, device_of, drawn, placed
+from gainstage.lab.apparatus.at_start import SMALL_BRANCH, ZERO_BRANCH, at_start, batches, device_of, drawn, placed
 from gainstage.lab.apparatus.imposters import Affine
 from gainstage.lab.catalogue.designs import DIGITS, PLAIN, RESIDUAL, Net
 from gainstage.lab.catalogue.normalization import channel_moments_depth, gradient_alignment, step_size_divergence
+from gainstage.seeding import preserved_rng
 
 NET = Net("MLP-2", PLAIN, (("depth", 2), ("width", 256)))
 
@@ -45,8 +46,18 @@ def test_branches_that_start_at_zero_give_nothing(norm):
 
 
 def test_the_catalogue_names_the_same_start():
-    homes = (channel_moments_depth, gradient_alignment, step_size_divergence)
-    assert {home.CONTROL_INIT for home in homes} == {ZERO_BRANCH}
+    assert {home.CONTROL_INIT for home in (gradient_alignment, step_size_divergence)} == {ZERO_BRANCH}
+    assert channel_moments_depth.CONTROL_INIT == SMALL_BRANCH
+
+
+def test_small_branches_are_those_of_he_over_the_root_of_their_number():
+    found = list[list[torch.Tensor]]()
+    for init in ("he", SMALL_BRANCH):
+        with preserved_rng(0):
+            found.append(weights(drawn(RESIDUAL, init, blocks=4)))
+    # The first map, two of each block, the read-out: the second of each block is scaled.
+    factors = [1.0, *[1.0, 0.5] * 4, 1.0]
+    assert all(torch.equal(he * factor, small) for he, small, factor in zip(*found, factors, strict=True))
 
 
 def test_the_affine_part_alone_is_the_identity_at_first():

@@ -20,11 +20,14 @@ from gainstage.sweep import Data
 from gainstage.sweep.references import resolve
 
 ZERO_BRANCH = "branches at zero"
+SMALL_BRANCH = "branches over √blocks"
 # Of the weights of two and more dimensions, the read-out's too; biases become zero.
 DRAWS: Mapping[str, Callable[[Tensor], Tensor] | None] = {
     "he": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
     # He's, and zeros in the last map of each residual branch, as SkipInit and Fixup start.
     ZERO_BRANCH: partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+    # He's, and the last map of each of L residual branches over √L: growth by (1 + 1/L)^L < e over all of them.
+    SMALL_BRANCH: partial(nn.init.kaiming_normal_, nonlinearity="relu"),
     "torch": None,
 }
 AFFINE = "affine"
@@ -53,7 +56,9 @@ def drawn(network: str, draws: str, norm: str = "none", **options: Any) -> nn.Mo
         elif name.rpartition(".")[2] == "bias":
             nn.init.zeros_(parameter)
     if draws == ZERO_BRANCH:
-        _switch_branches_off_(model)
+        _scale_branches_(model, lambda _: 0.0)
+    if draws == SMALL_BRANCH:
+        _scale_branches_(model, lambda count: count**-0.5)
     return model
 
 
@@ -104,9 +109,11 @@ def device_of(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _switch_branches_off_(model: nn.Module) -> None:
-    branches = [vars(module)["_modules"].get("branch") for module in model.modules()]
+def _scale_branches_(model: nn.Module, factor: Callable[[int], float]) -> None:
+    """Multiplies the last map of each residual branch by a factor that may depend on their number."""
+    found = [vars(module)["_modules"].get("branch") for module in model.modules()]
+    branches = [branch for branch in found if branch is not None]
     for branch in branches:
-        if branch is not None:
-            *_, last = (module for module in branch.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
-            nn.init.zeros_(last.weight)
+        *_, last = (module for module in branch.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+        with torch.no_grad():
+            last.weight.mul_(factor(len(branches)))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gainstage.lab.catalogue.normalization.channel_moments_depth import CLAIM, CONTROL_INIT
+from gainstage.lab.catalogue.normalization.channel_moments_depth import CLAIM, CONTROL_INIT, EXPONENTIAL
 from gainstage.lab.measurements.normalization.channel_moments_depth import slope
 
 QUICK = CLAIM.designs["quick"]
@@ -25,24 +25,31 @@ def rows(none, batch, mean=None, init=INIT):
 @pytest.mark.parametrize(
     ("none", "batch", "mean", "outcome"),
     [
-        (math.log(2), 0.05, None, "supported"),
-        (0.05, 0.05, None, "refuted"),  # linear growth is not exponential
-        (math.log(2), 0.3, None, "refuted"),
-        (math.log(2), -0.3, None, "refuted"),
-        (math.log(2), 0.05, 0.0, "refuted"),  # the variances grow, the means do not
-        (math.log(2), QUICK.limit, None, "inconclusive"),
-        (math.nan, 0.05, None, "inconclusive"),
+        (math.log(2), 0.03, None, "supported"),
+        (math.log(2), -0.3, None, "supported"),  # falling moments do not grow faster than linearly
+        (0.03, 0.03, None, "refuted"),  # linear growth is not exponential
+        (0.2, 0.03, None, "refuted"),  # nor is the third power of the depth
+        (math.log(2), 0.1, None, "refuted"),  # about the second power
+        (math.log(2), 0.03, 0.0, "refuted"),  # the variances grow, the means do not
+        (math.log(2), QUICK.linear, None, "inconclusive"),
+        (EXPONENTIAL, 0.03, None, "inconclusive"),
+        (math.nan, 0.03, None, "inconclusive"),
     ],
 )
 def test_the_judge_on_planted_rows(none, batch, mean, outcome):
     assert CLAIM.judge(rows(none, batch, mean), QUICK).outcome == outcome
 
 
-def test_the_limit_is_twice_what_linear_growth_gives():
-    # closed_form: 3/L for large L; from 1 it starts a little lower
-    assert slope([float(place) for place in range(1, QUICK.blocks + 1)]) == pytest.approx(QUICK.limit / 2, rel=0.15)
+def test_no_linear_growth_is_steeper_than_the_limit():
+    places = range(1, QUICK.blocks + 1)
+    assert slope([float(place) for place in places]) == pytest.approx(QUICK.linear)
+    starts = [slope([start + place for place in places]) for start in (0.01, 1.0, 10.0)]
+    assert QUICK.linear > starts[0] > starts[1] > starts[2]
+    assert QUICK.linear == pytest.approx(3 / QUICK.blocks, rel=0.15)
+    # closed_form: a power p has p times the slope
+    assert slope([place**6.0 for place in places]) == pytest.approx(EXPONENTIAL, rel=0.15)
 
 
-@pytest.mark.parametrize(("none", "outcome"), [(0.0, "supported"), (0.7, "refuted"), (QUICK.limit, "inconclusive")])
-def test_the_control_must_stay(none, outcome):
+@pytest.mark.parametrize(("none", "outcome"), [(0.0, "supported"), (0.7, "refuted"), (QUICK.linear, "inconclusive")])
+def test_the_control_must_grow_no_faster_than_linearly(none, outcome):
     assert CLAIM.control.judge(rows(none, 0.0, init=CONTROL_INIT), QUICK).outcome == outcome

@@ -10,7 +10,7 @@ QUICK = CLAIM.designs["quick"]
 def planted(difference):
     return [
         {
-            "seed": seed, "norm": norm, "spread": 0.01, "accuracy": 0.95, "train_loss": 0.01,
+            "seed": seed, "norm": norm, "spread": 0.01, "accuracy": 0.95, "train_loss": 0.03, "steps": 70, "missed": 0,
             "disagreement": extra if extra is None else 0.06 + extra + 0.001 * (seed % 3),
         }
         for norm, extra in (("batch", 0.0), ("none", difference))
@@ -42,4 +42,10 @@ def test_an_interval_across_the_limit_is_inconclusive():
 
 @pytest.mark.parametrize(("difference", "outcome"), [(0.001, "supported"), (0.05, "refuted"), (-0.05, "refuted")])
 def test_the_control_must_not_differ(difference, outcome):
-    assert CLAIM.control.judge(planted(difference), QUICK).outcome == outcome
+    rows = [{**row, "norm": {"batch": "affine"}.get(row["norm"], row["norm"])} for row in planted(difference)]
+    assert CLAIM.control.judge(rows, QUICK).outcome == outcome
+
+
+def test_networks_that_never_reach_the_loss_are_told():
+    rows = [{**row, "missed": 3, "steps": None} if row["seed"] == 1 else row for row in planted(0.03)]
+    assert "6 networks never reached" in CLAIM.judge(rows, QUICK).why

@@ -12,7 +12,9 @@ def test_the_mean_is_geometric():
     assert log_mean([10.0, 1000.0]) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize(("value", "log"), [(math.inf, 38.0), (1e300, 38.0), (0.0, -38.0)])
+@pytest.mark.parametrize(
+    ("value", "log"), [(math.inf, 38.0), (math.nan, 38.0), (-math.nan, 38.0), (1e300, 38.0), (0.0, -38.0)]
+)
 def test_what_is_not_finite_counts_as_the_largest(value, log):
     assert log_mean([value, value]) == log
 

@@ -25,7 +25,7 @@ def measure(design: MomentsDesign, seed: int) -> list[Row]:
 
 
 def control(design: MomentsDesign, seed: int) -> list[Row]:
-    """The judged network without a norm and with branches that start at zero."""
+    """The judged network without a norm and with branches over the root of their number."""
     data = placed(design.data, design.device)
     return _rows(design, data, seed, design.nets[0], CONTROL_INIT, "none")
 

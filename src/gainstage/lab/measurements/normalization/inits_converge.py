@@ -1,4 +1,4 @@
-"""Networks that differ in their initial weights alone, and how often they disagree after training."""
+"""Networks that differ in their initial weights alone, and how often they disagree at one training loss."""
 
 from __future__ import annotations
 
@@ -9,91 +9,112 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from gainstage.lab.apparatus.fitting import Training, accuracy, device_of, fit, he_started, outputs
+from gainstage.lab.apparatus.at_start import AFFINE
+from gainstage.lab.apparatus.fitting import Training, device_of, he_started, matched_row, outputs
 from gainstage.lab.apparatus.label_noise import mislabeled, named
 from gainstage.lab.catalogue.normalization.inits_converge import ConvergeDesign
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator
 from gainstage.sweep import Data
 
-LINEAR = f"{__name__}:linear"
+DRAWN = "gainstage.lab.apparatus.at_start:drawn"
 NORMS = ("none", "batch")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a network says after training: classes of the test samples, none if it diverged."""
+    """What a network says where it first reached the training loss.
 
-    classes: Tensor
-    train_loss: float
-    accuracy: float
+    Attributes:
+        classes: Of the test samples; none if it never got there.
+        found: As `matched_row` has it.
+    """
+
+    classes: Tensor | None
+    found: Row
+
+    @property
+    def steps(self) -> int:
+        """To the training loss; 0 if it never got there."""
+        return int(str(self.found["step"] or 0))
 
 
 def measure(design: ConvergeDesign, seed: int) -> list[Row]:
     """The design's network."""
-    return [_row(design, seed, design.network, {**dict(design.options), "norm": norm}) for norm in NORMS]
+    options = dict(design.options)
+    return [_row(design, seed, design.network, {**options, "norm": norm}) for norm in NORMS]
 
 
 def control(design: ConvergeDesign, seed: int) -> list[Row]:
-    """A linear classifier."""
-    data = named(design.data)
-    sizes = {"inputs": data.train_inputs[0].numel(), "classes": int(data.train_targets.max()) + 1}
-    return [_row(design, seed, LINEAR, {**sizes, "norm": norm}) for norm in NORMS]
+    """Without batch norm, and with its γ and β alone."""
+    options = dict(design.options)
+    affine: Mapping[str, int | str] = {**options, "network": design.network, "draws": "torch", "norm": AFFINE}
+    return [_row(design, seed, design.network, {**options, "norm": "none"}), _row(design, seed, DRAWN, affine)]
 
 
-def linear(inputs: int, classes: int, norm: str) -> nn.Sequential:
-    """A linear classifier of flat inputs, with batch norm on them or not: its loss has one minimum."""
-    normed = [nn.BatchNorm1d(inputs)] if norm == "batch" else []
-    return nn.Sequential(nn.Flatten(), *normed, nn.Linear(inputs, classes))
+def disagreement(classes: Sequence[Tensor | None], chance: float) -> float:
+    """The share of samples on which two disagree, the mean over all pairs.
 
-
-def disagreement(classes: Sequence[Tensor]) -> float:
-    """The share of samples on which two disagree, the mean over all pairs."""
-    pairs = itertools.combinations(classes, 2)
-    return statistics.fmean(float((one != other).float().mean()) for one, other in pairs)
+    Args:
+        classes: Of each network; None for one that never reached the training loss.
+        chance: What a pair with such a network counts as: the worst outcome.
+    """
+    return statistics.fmean(
+        chance if one is None or other is None else float((one != other).float().mean())
+        for one, other in itertools.combinations(classes, 2)
+    )
 
 
 def _row(design: ConvergeDesign, seed: int, network: str, options: Mapping[str, int | str]) -> Row:
-    """At the learning rate with the lowest mean training loss; a diverged run has an infinite one."""
     device = device_of(design.device)
     data = mislabeled(named(design.data), design.samples, 0.0, seed).to(torch.float32, device)
-    by_rate = {
-        rate: [_trained(design, seed, index, rate, network, options, data) for index in range(design.nets)]
-        for rate in design.rates
-    }
-    losses = {rate: statistics.fmean(net.train_loss for net in nets) for rate, nets in by_rate.items()}
-    best = min(losses, key=lambda rate: losses[rate])
-    nets = by_rate[best]
-    finite = math.isfinite(losses[best])
-    accuracies = [net.accuracy for net in nets]
+    rate, nets = _fastest(design, seed, network, options, data)
+    accuracies = [float(str(net.found["test_accuracy"])) for net in nets]
+    missed = sum(net.classes is None for net in nets)
+    reached = [(net.steps, float(str(net.found["train_loss"]))) for net in nets if net.classes is not None]
+    steps, losses = zip(*reached, strict=True) if reached else ((), ())
     return {
-        "norm": options["norm"], "rate": best, "train_loss": losses[best] if finite else None,
-        # Networks that all diverged tell nothing of the samples, so they agree as often as by chance.
-        "disagreement": disagreement([net.classes for net in nets]) if finite else 1 - 1 / _classes(data),
+        "norm": options["norm"], "rate": rate, "missed": missed,
+        "disagreement": disagreement([net.classes for net in nets], 1 - 1 / (int(data.test_targets.max()) + 1)),
         "accuracy": statistics.fmean(accuracies), "spread": statistics.stdev(accuracies),
+        "train_loss": None if missed else statistics.fmean(losses),
+        "steps": None if missed else statistics.fmean(steps),
     }  # fmt: skip
+
+
+def _fastest(
+    design: ConvergeDesign, seed: int, network: str, options: Mapping[str, int | str], data: Data
+) -> tuple[float, list[Trained]]:
+    """The rate at which most networks get there, of these the one whose slowest is the fastest; and its networks."""
+    best, found, limit = math.nan, list[Trained](), design.steps
+    for rate in sorted(design.rates, reverse=True):
+        # Once all got there at one rate, another needs no more steps than its slowest took.
+        training = Training(rate, 0.0, design.batch_size, limit)
+        nets = [_trained(design, seed, index, training, network, options, data) for index in range(design.nets)]
+        if not found or _cost(nets) < _cost(found):
+            best, found = rate, nets
+        if not _cost(found)[0]:
+            limit = min(limit, _cost(found)[1])
+    return best, found
+
+
+def _cost(nets: Sequence[Trained]) -> tuple[int, int]:
+    return sum(net.classes is None for net in nets), max(net.steps for net in nets)
 
 
 def _trained(
     design: ConvergeDesign,
     seed: int,
     index: int,
-    rate: float,
+    training: Training,
     network: str,
     options: Mapping[str, int | str],
     data: Data,
 ) -> Trained:
     weights = generator(seed, "inits-converge", str(index)).initial_seed()
     model = he_started(network, options, weights).to(data.train_inputs.device)
-    if not fit(model, data, Training(rate, 0.0, design.batch_size, design.steps), seed):
-        return Trained(torch.empty(0), math.inf, 1 / _classes(data))
-    loss = float(F.cross_entropy(outputs(model, data.train_inputs), data.train_targets))
-    said = outputs(model, data.test_inputs)
-    return Trained(said.argmax(1), loss if math.isfinite(loss) else math.inf, accuracy(said, data.test_targets))
-
-
-def _classes(data: Data) -> int:
-    return int(data.test_targets.max()) + 1
+    found = matched_row(model, data, training, seed, level=design.level, every=design.every)
+    # The training ended where the loss was reached, so the network is still that of the row.
+    return Trained(outputs(model, data.test_inputs).argmax(1) if found["reached"] else None, found)

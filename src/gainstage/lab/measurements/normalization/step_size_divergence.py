@@ -40,13 +40,19 @@ def _rows(design: StepDesign, data: Data, seed: int, net: Net, init: str, norm: 
         for step, log in zip(profile.steps, logs, strict=True)
     ]
     judged = [log for step, log in zip(profile.steps, logs, strict=True) if step > CRITICAL]
-    return [*rows, {"kind": "net", **what, "least": min(judged), "most": max(judged), "loss": _mean(profile.losses)}]
+    found: Row = {"first": logs[0], "least": min(judged), "most": max(judged), "loss": _mean(profile.losses)}
+    return [*rows, {"kind": "net", **what, **found}]
 
 
 def log_mean(relative: Sequence[float]) -> float:
-    """log10 of the geometric mean, each value within what float32 can hold."""
-    logs = [math.log10(value) if 0 < value < math.inf else math.copysign(LARGEST, value - 1) for value in relative]
-    return sum(max(-LARGEST, min(LARGEST, log)) for log in logs) / len(logs)
+    """log10 of the geometric mean, each value within what float32 can hold; NaN is a loss that exploded."""
+    return sum(map(_log, relative)) / len(relative)
+
+
+def _log(value: float) -> float:
+    if math.isnan(value) or value == math.inf:
+        return LARGEST
+    return max(-LARGEST, min(LARGEST, math.log10(value))) if value > 0 else -LARGEST
 
 
 def _mean(losses: Sequence[float]) -> float | None:
