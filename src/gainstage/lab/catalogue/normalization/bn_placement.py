@@ -95,7 +95,7 @@ CLAIM = Claim(
         "SGD without momentum, batch 64, learning rates .1 to 10 half a decade apart, 150 steps (full: 1000)",
     ),
     caveats=(
-        "The best rate of each is the one with the best training accuracy, so the test set chooses nothing.",
+        "The best rate of each is the one with the lowest training loss after the last step, so the test set chooses nothing.",
         "After the activation the read-out sees normalized units, before it rectified ones: more than the order of "
         "two layers differs.",
         "ReLU only; saturating activations, which batch norm before them keeps out of saturation, may differ more.",
