@@ -58,10 +58,7 @@ def judge_control(rows: Rows, design: ClippingDesign) -> Judgement:
     name = _name("clipping minus neither", "He's own weights")
     gaps = _gaps(rows, 1.0, "clip", "none")
     found = equality(gaps, name=name, seeds=design.seeds, target=0.0, tolerance=TOLERANCE)
-    rates = "; ".join(
-        described(_gaps(rows, 1.0, variant, "none", "log_largest_lr"), f"{told} minus neither")
-        for variant, told in (("clip", "clipping"), ("batch", "batch norm"))
-    )
+    rates = described(_gaps(rows, 1.0, "clip", "none", "log_largest_lr"), "clipping minus neither")
     return replace(found, why=f"{found.why} Not judged, log10 of the largest usable learning rate: {rates}.")
 
 
@@ -100,8 +97,8 @@ def draw_clipping(rows: Rows) -> alt.HConcatChart:
 
 
 _QUICK = ClippingDesign(
-    seeds=6, net=Net("MLP-8", PLAIN, (("depth", 8), ("width", 64))), data=DIGITS, device="cpu", init="he",
-    lrs=(1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0), steps=120, batch=64, clips=(0.1, 1.0, 5.0), large=2.0, small=0.3,
+    seeds=5, net=Net("MLP-8", PLAIN, (("depth", 8), ("width", 64))), data=DIGITS, device="cpu", init="he",
+    lrs=(1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0), steps=100, batch=64, clips=(0.1, 1.0, 5.0), large=2.0, small=0.3,
 )  # fmt: skip
 
 CLAIM = Claim(
@@ -121,15 +118,16 @@ CLAIM = Claim(
         "perceptron of 8 hidden ReLU layers of 64 units (quick); VGG of width 64 (full); He's initialization × 2, "
         "× 0.3 and × 1",
         "digits, 1400 to train, not CIFAR-10 (quick); CIFAR-10 (full)",
-        "SGD without momentum, c = .1, 1 and 5, learning rates .001 to 1 half a decade apart, 120 steps of "
+        "SGD without momentum, c = .1, 1 and 5, learning rates .001 to 1 half a decade apart, 100 steps of "
         "64 (full: to .3, 4000 steps of 128)",
     ),
     caveats=(
-        "120 steps are few: a clipped training that is behind then may catch up later.",
+        "100 steps are few: a clipped training that is behind then may catch up later.",
         "The best clipped training has three values of c to choose from, by training loss; batch norm has one.",
         "Large initial weights are one way to exploding gradients; recurrent networks, where clipping comes from, are "
         "not tested.",
-        "Clipping acts on the gradient alone: where the forward pass overflows there is none to clip. That is not measured.",
+        "Clipping acts on the gradient alone: where the forward pass overflows there is none to clip "
+        "(not measured).",
     ),
     designs={
         "quick": _QUICK,

@@ -100,8 +100,8 @@ def _other_ranks(rows: Rows, design: CollapseDesign) -> str:
     over = described(list(per_seed(rows, "over_root", net="batch").values()), "r/√d with batch norm, mean over widths,")
     own = described(list(per_seed(rows, "rank_exponent", net="batch").values()), "The exponent of r itself")
     return (
-        f"At d = {width}, last quarter: {'; '.join(texts)}. {over}. {own}. Without skips, d = {design.plain_width} after "
-        f"{design.plain_layers} layers: r = {plain[0]:.3g} with batch norm, {plain[1]:.3g} if it is centered, "
+        f"At d = {width}, last quarter: {'; '.join(texts)}. {over}. {own}. Without skips, d = {design.plain_width} "
+        f"after {design.plain_layers} layers: r = {plain[0]:.3g} with batch norm, {plain[1]:.3g} if it is centered, "
         f"{plain[2]:.3g} without."
     )
 
