@@ -97,7 +97,7 @@ def draw_clipping(rows: Rows) -> alt.HConcatChart:
 
 
 _QUICK = ClippingDesign(
-    seeds=5, net=Net("MLP-8", PLAIN, (("depth", 8), ("width", 64))), data=DIGITS, device="cpu", init="he",
+    seeds=7, net=Net("MLP-8", PLAIN, (("depth", 8), ("width", 64))), data=DIGITS, device="cpu", init="he",
     lrs=(1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0), steps=100, batch=64, clips=(0.1, 1.0, 5.0), large=2.0, small=0.3,
 )  # fmt: skip
 

@@ -147,7 +147,8 @@ CLAIM = Claim(
         ),
         "full": PredictsDesign(
             seeds=10, depths=(4, 8, 16, 24, 32, 48, 64), within=(4, 8, 16, 24, 32, 48, 64), width=128,
-            lrs=(0.003, 0.01, 0.03, 0.1), steps=600, batch=64, samples=256, untrained=16, data="gainstage.lab.apparatus.data:mnist_5k", device="auto",
+            lrs=(0.003, 0.01, 0.03, 0.1), steps=600, batch=64, samples=256, untrained=16,
+            data="gainstage.lab.apparatus.data:mnist_5k", device="auto",
         ),
     },
     smoke=PredictsDesign(
