@@ -12,7 +12,7 @@ CLAIM = CLAIMS[0]
 
 
 def verdict(claim_id="a", outcome="supported", preset="quick", **more):
-    return lab.Verdict(claim_id, "It is so.", outcome, "supported", preset, CLAIM.scope, "Measured.", **more)
+    return lab.Verdict(claim_id, "It is so.", outcome, preset, CLAIM.scope, "Measured.", "supported", **more)
 
 
 def test_equal_runs_agree():

@@ -21,6 +21,22 @@ def test_json_keeps_a_control_that_measured_nothing(verdicts):
     assert lab.Verdict.from_json(verdict.to_json()) == verdict
 
 
+def test_a_claim_may_have_no_predicted_direction(verdicts):
+    verdict = replace(verdicts["lemma-4-5"], predicted=None)
+    assert lab.Verdict.from_json(verdict.to_json()) == verdict
+    assert (verdict.as_predicted, verdict.surprises) == (None, False)
+    assert verdict.prediction_note == "no direction was predicted"
+
+
+def test_an_outcome_against_the_prediction_surprises(verdicts):
+    verdict = verdicts["lemma-4-5"]
+    assert verdict.prediction_note == ""
+    against = replace(verdict, predicted="supported")
+    assert (against.as_predicted, against.surprises) == (False, True)
+    assert against.prediction_note == "supported was predicted"
+    assert not replace(against, outcome="inconclusive").surprises
+
+
 def test_json_of_another_version_is_refused(verdicts):
     text = replace(verdicts["lemma-4-5"], schema_version=0).to_json()
     with pytest.raises(InputError, match="schema_version must be 1, got 0"):

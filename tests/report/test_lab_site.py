@@ -17,6 +17,7 @@ from gainstage.lab.catalogue import CLAIMS
 from gainstage.lab.catalogue.confrontations import CONFRONTATIONS
 from gainstage.lab.hearing import Hearing, SideResult
 from gainstage.report.html.lab_site import WORDS, page_of, rows_csv, write_site
+from gainstage.report.lab_table import verdict_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
@@ -26,7 +27,7 @@ CONFRONTATION = CONFRONTATIONS[0]
 def other(number: int, outcome: str) -> lab.Verdict:
     claim = CLAIMS[number]
     return lab.Verdict(
-        claim.id, claim.statement, outcome, claim.predicted, "quick", claim.scope, f"It is {outcome} <b>here</b>."
+        claim.id, claim.statement, outcome, "quick", claim.scope, f"It is {outcome} <b>here</b>.", claim.predicted
     )
 
 
@@ -81,6 +82,16 @@ def test_links_lead_somewhere(site: Path) -> None:
 
 def test_names_are_no_markup(site: Path) -> None:
     assert "It is not-run &lt;b&gt;here&lt;/b&gt;." in (site / page_of(other(1, "not-run"))).read_text()
+
+
+def test_a_claim_without_a_predicted_direction_is_no_surprise(verdicts: list[lab.Verdict], tmp_path: Path) -> None:
+    open_ended = replace(verdicts[0], predicted=None)
+    write_site(tmp_path, [open_ended], [])
+    index = (tmp_path / "index.html").read_text()
+    assert "no direction was predicted" in index
+    assert "None" not in index
+    assert "no direction" in (tmp_path / page_of(open_ended)).read_text()
+    assert "refuted; no direction was predicted" in verdict_page([open_ended], []).lower()
 
 
 def test_rows_are_whole(site: Path, verdicts: list[lab.Verdict]) -> None:

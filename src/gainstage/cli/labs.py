@@ -129,7 +129,8 @@ def show(verdict: gs.lab.Verdict, *, brief: bool = False, console: Console | Non
     """Prints one verdict; in brief, only the first sentence of its reason and whether the control held."""
     console = console or stdout()
     effect = f"  {measured_words(verdict)}" if verdict.effect is not None else ""
-    console.print(f"{_word(verdict.outcome)}  [bold]{verdict.claim_id}[/]  {escape(verdict.statement)}")
+    note = f"  [dim]({verdict.prediction_note})[/]" if verdict.prediction_note else ""
+    console.print(f"{_word(verdict.outcome)}  [bold]{verdict.claim_id}[/]  {escape(verdict.statement)}{note}")
     why = first_sentence(verdict.why) if brief else verdict.why + effect
     console.print(f"    {escape(why)}")
     if brief and verdict.control is not None:

@@ -85,7 +85,7 @@ class Claim(Generic[D]):
         source: Who says so, where.
         citation: How that is known.
         prediction: What was expected before the run, and from whom.
-        predicted: The outcome that this means; a claim may be predicted to be refuted.
+        predicted: The outcome that this means; a claim may be predicted to be refuted. None if nobody predicted one.
         caveats: What a reader must know before using the verdict.
         designs: Preset to numbers; a preset that is missing cannot be run.
         smoke: Numbers so small that every line of the measurement runs in a second or two: for tests, never a verdict.
@@ -108,7 +108,7 @@ class Claim(Generic[D]):
     control: Control[D]
     figure: Callable[[Rows], Figure]
     citation: Citation = "read"
-    predicted: Outcome = "supported"
+    predicted: Outcome | None = "supported"
     caveats: tuple[str, ...] = ()
     absent: Mapping[str, str] | None = None
 

@@ -55,8 +55,8 @@ def not_run(experiment: Experiment, preset: str, why: str) -> Result:
     """The result of what was not measured."""
     if isinstance(experiment, Claim):
         return Verdict(
-            experiment.id, experiment.statement, "not-run", experiment.predicted, preset, experiment.scope, why,
-            caveats=experiment.caveats,
+            experiment.id, experiment.statement, "not-run", preset, experiment.scope, why,
+            predicted=experiment.predicted, caveats=experiment.caveats,
         )  # fmt: skip
     return Hearing(
         experiment.id, experiment.title, experiment.question, "not-run", preset, experiment.scope, why=why,
@@ -70,8 +70,8 @@ def unmeasured(found: Measured, why: str) -> Result:
     provenance: dict[str, Any] = {**found.provenance(), "rows": ()}
     if isinstance(claim, Claim):
         return Verdict(
-            claim.id, claim.statement, "inconclusive", claim.predicted, found.preset, claim.scope, why,
-            caveats=claim.caveats, **provenance,
+            claim.id, claim.statement, "inconclusive", found.preset, claim.scope, why,
+            predicted=claim.predicted, caveats=claim.caveats, **provenance,
         )  # fmt: skip
     return Hearing(
         claim.id, claim.title, claim.question, "inconclusive", found.preset, claim.scope, why=why,

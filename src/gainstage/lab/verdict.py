@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gainstage.lab.claim import Claim, Figure
 
 SCHEMA_VERSION = 1
+NO_DIRECTION = "no direction was predicted"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Verdict:
     Attributes:
         claim_id: The claim's id; `claim` is the claim itself.
         outcome: ``supported``, ``refuted``, ``inconclusive`` or ``not-run``.
-        predicted: The outcome that was expected before the run.
         effect, interval: The judged figure and its 95 % interval; (error, error) for an exact statement.
         n: How many figures the judgement rests on.
         why: The reason, in words.
+        predicted: The outcome that was expected before the run; None if no direction was predicted.
         rows: One flat dict a measured figure, with ``seed`` and ``part`` (``claim`` or ``control``).
         scope: Architecture, data and range that it is about.
         design_hash: Of the design's numbers and the source text of measurement, judges and control.
@@ -51,10 +52,10 @@ class Verdict:
     claim_id: str
     statement: str
     outcome: Literal["supported", "refuted", "inconclusive", "not-run"]
-    predicted: Outcome
     preset: str
     scope: Scope
     why: str
+    predicted: Outcome | None = None
     effect: float | None = None
     interval: tuple[float, float] | None = None
     n: int = 0
@@ -74,9 +75,21 @@ class Verdict:
         return self.claim_id
 
     @property
-    def as_predicted(self) -> bool:
-        """Whether the outcome is the predicted one."""
-        return self.outcome == self.predicted
+    def as_predicted(self) -> bool | None:
+        """Whether the outcome is the predicted one; None if none was predicted."""
+        return None if self.predicted is None else self.outcome == self.predicted
+
+    @property
+    def surprises(self) -> bool:
+        """Whether the claim was decided, and against what was predicted."""
+        return self.outcome in ("supported", "refuted") and self.as_predicted is False
+
+    @property
+    def prediction_note(self) -> str:
+        """What a reader must be told beside the outcome: that it surprises, or that none was predicted; else empty."""
+        if self.predicted is None:
+            return NO_DIRECTION
+        return f"{self.predicted} was predicted" if self.surprises else ""
 
     @property
     def claim(self) -> Claim[Any]:

@@ -48,8 +48,7 @@ def verdict_page(verdicts: Sequence[Verdict], hearings: Sequence[Hearing]) -> st
 
 
 def _line(verdict: Verdict) -> str:
-    decided = verdict.outcome in ("supported", "refuted")
-    note = f"; {verdict.predicted} was predicted" if decided and not verdict.as_predicted else ""
+    note = f"; {verdict.prediction_note}" if verdict.prediction_note else ""
     effect = measured(verdict.effect, verdict.interval, verdict.n)
     # A bar would end the cell.
     statement = verdict.statement.replace("|", "\\|")

@@ -22,6 +22,8 @@ def test_steps_to_the_first_measurement_at_the_target():
 def test_a_run_that_diverged_has_reached_nothing():
     assert steps_to(run([0.1, 0.6, math.nan], diverged_at=15), 0.5) is None
     assert flat(run([0.1, 0.6, math.nan], diverged_at=15), ("lr",))["test_accuracy"] == 0.1
+    lost = Row("key", {"lr": 0.1}, (0, 10), {"train_loss": (2.3, math.nan)}, 5)
+    assert flat(lost, ("lr",))["train_loss"] is None
 
 
 def test_the_largest_usable_rate_need_not_be_the_end_of_a_range():
@@ -32,8 +34,20 @@ def test_the_largest_usable_rate_need_not_be_the_end_of_a_range():
 
 
 def test_the_best_of_equals_is_the_smallest_rate():
-    rows = [{"lr": lr, "train_accuracy": 1.0, "test_accuracy": lr} for lr in (0.3, 0.1)]
+    rows = [{"lr": lr, "train_loss": 0.5, "test_accuracy": lr} for lr in (0.3, 0.1)]
     assert at_best(rows)["lr"] == 0.1
+
+
+def test_the_lowest_training_loss_chooses_among_rates_that_fit_all():
+    rows = [{"lr": lr, "train_loss": loss, "train_accuracy": 1.0} for lr, loss in ((0.1, 0.02), (0.3, 0.01))]
+    assert at_best(rows)["lr"] == 0.3
+
+
+@pytest.mark.parametrize("missing", [None, math.nan])
+def test_a_run_that_diverged_comes_last(missing):
+    rows = [{"lr": 0.1, "train_loss": missing}, {"lr": 0.3, "train_loss": 9.0}]
+    assert at_best(rows)["lr"] == 0.3
+    assert at_best(rows[:1])["lr"] == 0.1
 
 
 def test_copies_are_networks_of_their_own():

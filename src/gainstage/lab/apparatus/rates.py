@@ -16,7 +16,7 @@ from gainstage.sweep import Spec
 DRAWN = "gainstage.lab.apparatus.at_start:drawn"
 # Beyond all seeds of a claim.
 _COPY = 1_000_000
-BOTH = ("train_accuracy", "test_accuracy")
+FINAL = ("train_loss", "train_accuracy", "test_accuracy")
 
 
 def grid(
@@ -39,7 +39,7 @@ def rate_runs(
     points: Sequence[Mapping[str, Value]],
     *,
     every: int | None = None,
-    metrics: Sequence[str] = BOTH,
+    metrics: Sequence[str] = FINAL,
     **fixed: Any,
 ) -> tuple[Run, ...]:
     """Trains a network for each point, many at once; those of one `grid` see the same batches.
@@ -63,13 +63,14 @@ def rate_runs(
 
 
 def flat(run: Run, keep: Sequence[str], *, chance: float = 0.1) -> Row:
-    """A run as a row: the kept values, its accuracies after the last update, whether it diverged.
+    """A run as a row: the kept values, its metrics after the last update, whether it diverged.
 
-    A run that diverged predicts nothing: its accuracies are those of chance.
+    A run that diverged predicts nothing: its accuracies are those of chance, its losses infinite (None in a row).
     """
     row: Row = {"kind": "run", **{name: cast("Value", run.values[name]) for name in keep}}
     for metric, curve in run.curves.items():
-        row[metric] = curve[-1] if run.diverged_at is None and math.isfinite(curve[-1]) else chance
+        worst = chance if metric.endswith("accuracy") else None
+        row[metric] = curve[-1] if run.diverged_at is None and math.isfinite(curve[-1]) else worst
     return {**row, "diverged": run.diverged_at is not None}
 
 
@@ -90,11 +91,18 @@ def largest_usable(rows: Sequence[Row]) -> Value:
 
 
 def at_best(rows: Sequence[Row]) -> Row:
-    """The row of the learning rate with the best training accuracy; of several the smallest rate.
+    """The row of the learning rate with the lowest training loss after the last update; of several the smallest rate.
 
-    The test set chooses nothing, or it would flatter whatever has more rates to choose from.
+    The test set chooses nothing, or it would flatter whatever has more rates to choose from. Nor does the training
+    accuracy: it is all right at many rates, and the choice among those would be one of convention. A run that diverged
+    has no loss and comes last.
     """
-    return max(sorted(rows, key=lambda row: number(row["lr"])), key=lambda row: number(row["train_accuracy"]))
+    return min(rows, key=lambda row: (_or_worst(row["train_loss"]), number(row["lr"])))
+
+
+def _or_worst(loss: Value) -> float:
+    value = number(loss)
+    return value if math.isfinite(value) else math.inf
 
 
 def number(value: Value) -> float:

@@ -135,7 +135,7 @@ def _index(verdicts: Sequence[Verdict], hearings: Sequence[Hearing]) -> str:
         headline=", ".join(f"{count} {word[2:].lower()}" for word, count in counts.items() if count),
         facts=[
             ("claims", len(verdicts)), ("confrontations", len(hearings)), ("preset", presets),
-            ("against the prediction", sum(map(_surprises, verdicts))),
+            ("against the prediction", sum(verdict.surprises for verdict in verdicts)),
         ],
         groups=[group for group in groups if group["entries"]],
         hearings=[{"href": page_of(h), "title": h.title, "reading": h.reading or h.why} for h in hearings],
@@ -149,13 +149,9 @@ def _entry(verdict: Verdict) -> dict[str, str]:
         "statement": verdict.statement,
         "outcome": verdict.outcome,
         "word": WORDS[verdict.outcome],
-        "note": f"{verdict.predicted} was predicted" if _surprises(verdict) else "",
+        "note": verdict.prediction_note,
         "measured": measured(verdict.effect, verdict.interval, verdict.n),
     }
-
-
-def _surprises(verdict: Verdict) -> bool:
-    return verdict.outcome in ("supported", "refuted") and not verdict.as_predicted
 
 
 def _claim_page(verdict: Verdict, hearings: Sequence[Hearing], prefix: str) -> str:
@@ -169,7 +165,7 @@ def _claim_page(verdict: Verdict, hearings: Sequence[Hearing], prefix: str) -> s
         ("effect", "" if verdict.effect is None else figure(verdict.effect)),
         ("95 % interval", "" if verdict.interval is None else " to ".join(figure(end) for end in verdict.interval)),
         ("n", verdict.n or ""),
-        ("predicted", verdict.predicted),
+        ("predicted", verdict.predicted or "no direction"),
         ("preset", verdict.preset),
     ]
     return _rendered(

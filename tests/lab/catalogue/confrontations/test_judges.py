@@ -11,6 +11,8 @@ from gainstage.lab.catalogue.confrontations import (
     two_shifts,
     why_it_works,
 )
+from gainstage.theory import batch_norm_gradient_factor
+from gainstage.theory.registry import activation
 
 
 def jitter(seed):
@@ -32,6 +34,8 @@ def slopes(bare, normed, seeds=5):
         (lambda a: 2 * math.log(a), lambda a: 0.38, "supported", "supported"),
         (lambda a: 2 * math.log(a), lambda a: 2 * math.log(a), "refuted", "refuted"),
         (lambda a: 0.0, lambda a: 0.0, "refuted", "refuted"),
+        (lambda a: 2 * math.log(a), lambda a: 0.2, "supported", "refuted"),  # growth, but another factor
+        (lambda a: 2 * math.log(a), lambda a: 0.6, "supported", "refuted"),
     ],
 )
 def test_explosion_is_judged_by_scale_and_by_depth(bare, normed, scale, depth):
@@ -39,6 +43,11 @@ def test_explosion_is_judged_by_scale_and_by_depth(bare, normed, scale, depth):
     rows = slopes(bare, normed)
     assert exploding_gradients.judge_scale(rows, design).outcome == scale
     assert exploding_gradients.judge_depth(rows, design).outcome == depth
+
+
+@pytest.mark.parametrize("batch", [8, 64, 256])
+def test_the_factor_of_a_finite_batch_is_that_of_theory(batch):
+    assert exploding_gradients.factor_of(batch) == pytest.approx(batch_norm_gradient_factor(activation("relu"), batch))
 
 
 @pytest.mark.parametrize(

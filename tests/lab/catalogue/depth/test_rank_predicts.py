@@ -9,36 +9,54 @@ CLAIM = rank_predicts.CLAIM
 QUICK = CLAIM.designs["quick"]
 
 
-def planted(correlations):
-    return [{"kind": "seed", "net": "none", "correlation": c, "seed": s} for s, c in enumerate(correlations)]
+def planted(over, within):
+    pairs = enumerate(zip(over, within, strict=True))
+    return [
+        row
+        for seed, (first, second) in pairs
+        for row in (
+            {"kind": "seed", "net": "none", "correlation": first, "seed": seed},
+            {"kind": "within", "within": second, "seed": seed},
+        )
+    ]
+
+
+def alike(over, within=0.9):
+    return planted([over] * QUICK.seeds, [within] * QUICK.seeds)
 
 
 @pytest.mark.parametrize(
-    ("correlation", "outcome"),
-    [(0.9, "supported"), (-0.9, "refuted"), (None, "inconclusive"), (math.nan, "inconclusive")],
+    ("over", "within", "outcome"),
+    [
+        (0.9, 0.9, "supported"),
+        (-0.9, 0.9, "refuted"),
+        (0.9, 0.0, "refuted"),  # depth alone
+        (0.9, -0.9, "refuted"),
+        (0.2, 0.9, "refuted"),  # too little to predict by
+        (None, 0.9, "inconclusive"),
+        (0.9, math.nan, "inconclusive"),
+    ],
 )
-def test_the_judge_on_planted_rows(correlation, outcome):
-    assert CLAIM.judge(planted([correlation] * QUICK.seeds), QUICK).outcome == outcome
+def test_the_judge_on_planted_rows(over, within, outcome):
+    assert CLAIM.judge(alike(over, within), QUICK).outcome == outcome
 
 
 def test_correlations_of_both_signs_are_inconclusive():
-    assert CLAIM.judge(planted([1.0, -1.0] * (QUICK.seeds // 2)), QUICK).outcome == "inconclusive"
+    mixed = [(-1.0) ** seed for seed in range(QUICK.seeds)]
+    assert CLAIM.judge(planted([0.9] * QUICK.seeds, mixed), QUICK).outcome == "inconclusive"
 
 
 @pytest.mark.parametrize(("correlation", "outcome"), [(0.0, "supported"), (0.9, "refuted"), (None, "inconclusive")])
 def test_the_control_asks_for_no_correlation(correlation, outcome):
-    assert CLAIM.control.judge(planted([correlation] * QUICK.seeds), QUICK).outcome == outcome
+    assert CLAIM.control.judge(alike(correlation), QUICK).outcome == outcome
 
 
-def test_the_reason_tells_what_is_left_within_depths_and_with_batch_norm():
-    rows = planted([0.9] * QUICK.seeds)
+def test_the_reason_tells_of_batch_norm_at_the_same_depth():
+    rows = alike(0.9)
     for seed in range(QUICK.seeds):
-        for depth in QUICK.depths:
-            net = {"kind": "net", "depth": depth, "seed": seed, "rank": 1.0 + seed, "accuracy": 0.5 - 0.01 * seed}
-            rows += [{**net, "net": "none"}, {**net, "net": "batch"}]
-    why = CLAIM.judge(rows, QUICK).why
-    assert "ln r and accuracy is -0.9" in why
-    assert "batch norm r = 3.5 and accuracy 0.4" in why
+        net = {"kind": "net", "depth": QUICK.within[-1], "seed": seed, "scale": 1.0, "rank": 3.5, "accuracy": 0.4}
+        rows += [{**net, "net": "none", "rank": 1.0}, {**net, "net": "batch"}]
+    assert "batch norm r = 3.5 and accuracy 0.4" in CLAIM.judge(rows, QUICK).why
 
 
 def test_spearman_and_pearson():

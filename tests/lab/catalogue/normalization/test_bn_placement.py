@@ -31,6 +31,10 @@ def test_the_judge_on_planted_rows(gap, outcome):
     assert CLAIM.judge(rows(gap), QUICK).outcome == outcome
 
 
+def test_no_direction_was_predicted():
+    assert CLAIM.predicted is None
+
+
 def test_the_largest_rate_is_told():
     assert "after minus before = 0," in CLAIM.judge(rows(0.0), QUICK).why
 

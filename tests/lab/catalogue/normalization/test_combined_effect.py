@@ -14,7 +14,7 @@ def planted(norm, scale, accuracy, *, rates=1, seeds=QUICK.seeds):
     good = QUICK.lrs[2 : 2 + rates]
     return [
         {
-            "seed": seed, "norm": norm, "scale": scale, "lr": lr, "train_accuracy": 1.0 if lr == BEST else 0.1,
+            "seed": seed, "norm": norm, "scale": scale, "lr": lr, "train_loss": 0.1 if lr == BEST else 2.3,
             "test_accuracy": accuracy if lr in good else 0.1,
         }
         for seed in range(seeds) for lr in QUICK.lrs

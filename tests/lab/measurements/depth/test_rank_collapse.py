@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gainstage.lab.measurements.depth.rank_collapse import NORMS, representations
+from gainstage.lab.measurements.depth.rank_collapse import NORMS, _exponent_row, representations
 from gainstage.landscape import ranks
 from gainstage.seeding import generator
 
@@ -27,3 +27,11 @@ def test_batch_norm_is_the_theorems():
     # M = HHᵀ/N has ones on its diagonal
     h = NORMS["batch"](torch.randn(5, 9, generator=generator(0, "test"), dtype=torch.float64))
     torch.testing.assert_close((h @ h.T / 9).diagonal(), torch.ones(5, dtype=torch.float64))
+
+
+def test_one_plus_a_root_has_the_exponent_of_the_theorem():
+    rows = [{"kind": "late", "net": "batch", "width": d, "trace_rank": 1 + 0.8 * d**0.5} for d in (16, 32, 64)]
+    found = _exponent_row(rows)
+    assert found["exponent"] == pytest.approx(0.5)
+    assert 0.3 < found["rank_exponent"] < 0.5
+    assert _exponent_row([{**row, "trace_rank": 1.0} for row in rows])["exponent"] is None

@@ -10,7 +10,7 @@ def test_there_are_copies_at_the_low_rate_alone():
 
 def test_the_best_rate_is_chosen_by_the_training_set():
     rows = [
-        {"norm": "none", "lr": 0.1, "train_accuracy": 0.9, "test_accuracy": 0.7},
-        {"norm": "none", "lr": 0.2, "train_accuracy": 0.8, "test_accuracy": 0.8},
+        {"norm": "none", "lr": 0.1, "train_loss": 0.1, "test_accuracy": 0.7},
+        {"norm": "none", "lr": 0.2, "train_loss": 0.2, "test_accuracy": 0.8},
     ]
     assert lr_is_the_cause._summary(rows)["best_accuracy"] == 0.7

@@ -89,13 +89,14 @@ CLAIM = Claim(
         "None with a direction. It would matter if the test accuracies, each at its best learning rate, differed by "
         "more than one point; that they do is called supported, that they do not refuted."
     ),
+    predicted=None,
     scope=Scope(
         "perceptron of 8 hidden ReLU layers, width 64 (full: 256), He's initialization, batch norm at each",
         "digits, 1400 to train (quick); 4000 pictures of MNIST (full); no convolutions",
         "SGD without momentum, batch 64, learning rates .1 to 10 half a decade apart, 150 steps (full: 1000)",
     ),
     caveats=(
-        "The best rate of each is the one with the best training accuracy, so the test set chooses nothing.",
+        "The best rate of each is the one with the lowest training loss at the end, so the test set chooses nothing.",
         "After the activation the read-out sees normalized units, before it rectified ones: more than the order of "
         "two layers differs.",
         "ReLU only; saturating activations, which batch norm before them keeps out of saturation, may differ more.",

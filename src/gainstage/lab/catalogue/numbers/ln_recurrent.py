@@ -194,6 +194,7 @@ CLAIM = Claim(
         "Flat by construction: layer norm fixes the size of what enters the activation, trained or not.",
         "It is the state that stays, not its gradient: towards earlier steps that shrinks by the state's share in what "
         "is summed at each step, so that with a small recurrent matrix it vanishes with layer norm too.",
+        "The copy task, on which memory over long sequences is often tried, is not among the data, nor is an LSTM.",
         "A tanh state is bounded without any norm too; the difference is in unbounded activations.",
         "Batch norm with statistics for each step keeps the state's size as well, and others train recurrent networks "
         "with it (Cooijmans et al. 2016); what it cannot do is keep sequences of a batch apart, or step past the "

@@ -13,12 +13,13 @@ from gainstage.sweep import Row as Run
 
 def measure(design: ClippingDesign, seed: int) -> list[Row]:
     """Each training, and what each variant comes to at each scale of the initial weights."""
-    return _rows(design, seed, ("none", "clip", "batch"), (design.small, 1.0, design.large))
+    large = _rows(design, seed, ("none", "clip", "batch"), (design.large,))
+    return large + _rows(design, seed, ("clip", "batch"), (design.small,))
 
 
 def control(design: ClippingDesign, seed: int) -> list[Row]:
-    """Plain and clipped trainings from weights with which the forward pass overflows."""
-    return _rows(design, seed, ("none", "clip"), (design.overflow,))
+    """Plain and clipped trainings from He's own weights."""
+    return _rows(design, seed, ("none", "clip"), (1.0,))
 
 
 def _rows(design: ClippingDesign, seed: int, variants: Sequence[str], scales: Sequence[float]) -> list[Row]:

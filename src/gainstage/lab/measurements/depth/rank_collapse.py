@@ -112,13 +112,20 @@ def _plain_rows(design: CollapseDesign, seed: int) -> list[Row]:
 
 
 def _exponent_row(rows: Sequence[Row]) -> Row:
-    """Least-squares slope of ln r over ln d, with batch norm."""
+    """Least-squares slopes of ln(r - 1) and of ln r over ln d, with batch norm."""
     late = [row for row in rows if row["kind"] == "late" and row["net"] == "batch"]
     x = [math.log(float(str(row["width"]))) for row in late]
-    y = [math.log(float(str(row["trace_rank"]))) for row in late]
+    found = [float(str(row["trace_rank"])) for row in late]
+    beyond = _slope(x, [math.log(rank - 1) for rank in found]) if min(found) > 1 else None
+    return {
+        "kind": "exponent", "net": "batch", "exponent": beyond,
+        "rank_exponent": _slope(x, [math.log(rank) for rank in found]),
+    }  # fmt: skip
+
+
+def _slope(x: Sequence[float], y: Sequence[float]) -> float:
     middle = sum(x) / len(x)
-    slope = sum((a - middle) * b for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)
-    return {"kind": "exponent", "net": "batch", "exponent": slope}
+    return sum((a - middle) * b for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)
 
 
 def _ranks(hidden: Tensor, design: CollapseDesign) -> dict[str, float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from gainstage.lab.apparatus.rates import at_best
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.depth.rank_predicts import PredictsDesign, spearman
 from gainstage.lab.judge import Row
@@ -17,21 +17,23 @@ from gainstage.sweep import Spec
 from gainstage.sweep.data import loaded
 from gainstage.sweep.engine.initial import built
 
-_NETS = ("none", "batch")
 # torch's layers draw U(±1/√n), whose variance 1/(3n) this makes He's 2/n; a scheme would trace each net anew.
 _HE = math.sqrt(6)
 
 
 def measure(design: PredictsDesign, seed: int) -> list[Row]:
-    """Nets without a norm and with batch norm, at each depth."""
+    """Nets of each depth without a norm; at some depths also from other scales, and with batch norm."""
     spec = specification(design, seed)
-    trained = final_rows(spec, keep=("norm", "depth", "lr"))
+    trained = final_rows(spec, keep=("norm", "scale", "depth", "lr"))
     rows: list[Row] = []
-    for net, depth in itertools.product(_NETS, design.depths):
-        accuracies = [float(str(r["test_accuracy"])) for r in trained if (r["norm"], r["depth"]) == (net, depth)]
-        rank = _rank(_initial(spec, net, depth), loaded(spec).train_inputs[: design.samples])
-        rows.append({"kind": "net", "net": net, "depth": depth, "rank": rank, "accuracy": max(accuracies)})
-    return rows + [_correlation_row(rows, net) for net in _NETS]
+    for net, factor, depth in _cases(design):
+        at = (net, _HE * factor, depth)
+        best = at_best([row for row in trained if (row["norm"], row["scale"], row["depth"]) == at])
+        rank = _rank(_initial(spec, net, depth, factor), loaded(spec).train_inputs[: design.samples])
+        named: Row = {"kind": "net", "net": net, "scale": factor, "depth": depth}
+        rows.append({**named, "rank": rank, "accuracy": best["test_accuracy"], "best_lr": best["lr"]})
+    plain = [row for row in rows if row["net"] == "none" and row["scale"] == 1.0]
+    return [*rows, _correlation_row(plain, "none"), _within_row(rows, design)]
 
 
 def control(design: PredictsDesign, seed: int) -> list[Row]:
@@ -55,15 +57,23 @@ def specification(design: PredictsDesign, seed: int) -> Spec:
     """All trainings of a seed."""
     return Spec(
         name="rank-predicts", model="gainstage.lab.apparatus.networks:mlp", data=design.data,
-        axes={"norm": _NETS, "depth": design.depths, "lr": design.lrs},
-        fixed={"width": design.width, "scale": _HE, "seed": seed, "batch_size": design.batch},
-        steps=design.steps, measure=(design.steps,), metrics=("test_accuracy",), device=_device(design),
+        points=[{"norm": net, "scale": _HE * factor, "depth": depth} for net, factor, depth in _cases(design)],
+        axes={"lr": design.lrs}, fixed={"width": design.width, "seed": seed, "batch_size": design.batch},
+        steps=design.steps, measure=(design.steps,), metrics=("train_loss", "test_accuracy"), device=_device(design),
     )  # fmt: skip
 
 
-def _initial(spec: Spec, net: str, depth: int) -> nn.Module:
+def _cases(design: PredictsDesign) -> list[tuple[str, float, int]]:
+    """Norm, factor of He's weights, depth; behind batch norm the factor would change nothing."""
+    plain = [("none", 1.0, depth) for depth in design.depths]
+    others = [("none", factor) for factor in design.scales if factor != 1.0]
+    return plain + [(*net, depth) for net in [*others, ("batch", 1.0)] for depth in design.within]
+
+
+def _initial(spec: Spec, net: str, depth: int, factor: float = 1.0) -> nn.Module:
     """The network before its first update: the same at every rate."""
-    cell = next(cell for cell in spec.cells() if (cell.values["norm"], cell.values["depth"]) == (net, depth))
+    wanted = (net, _HE * factor, depth)
+    cell = next(c for c in spec.cells() if (c.values["norm"], c.values["scale"], c.values["depth"]) == wanted)
     return built(spec, cell, loaded(spec))
 
 
@@ -76,10 +86,19 @@ def _rank(model: nn.Module, inputs: Tensor) -> float:
 
 
 def _correlation_row(rows: Sequence[Row], net: str) -> Row:
-    found = [row for row in rows if row["net"] == net]
-    columns = [[float(str(row[key])) for row in found] for key in ("rank", "accuracy")]
-    # Equal accuracies at all depths are no correlation.
-    return {"kind": "seed", "net": net, "correlation": spearman(*columns) or 0.0}
+    return {"kind": "seed", "net": net, "correlation": _correlation([row for row in rows if row["net"] == net])}
+
+
+def _within_row(rows: Sequence[Row], design: PredictsDesign) -> Row:
+    """Among the nets of each depth, whatever norm and scale; the mean over depths."""
+    found = [_correlation([row for row in rows if row["depth"] == depth]) for depth in design.within]
+    return {"kind": "within", "within": sum(found) / len(found)}
+
+
+def _correlation(rows: Sequence[Row]) -> float:
+    """Spearman's; equal accuracies of all are no correlation."""
+    columns = [[float(str(row[key])) for row in rows] for key in ("rank", "accuracy")]
+    return spearman(*columns) or 0.0
 
 
 def _device(design: PredictsDesign) -> str:

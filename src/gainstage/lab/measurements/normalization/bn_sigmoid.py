@@ -36,6 +36,6 @@ def _trained(design: SigmoidDesign, seed: int, depths: Sequence[int], scales: Se
         },
         steps=design.steps,
         measure=[design.steps],
-        metrics=("train_accuracy", "test_accuracy"),
+        metrics=("train_loss", "test_accuracy"),
     )  # fmt: skip
     return final_rows(spec, keep=("depth", "norm", "scale", "lr"))

@@ -37,7 +37,7 @@ def _trained(design: CombinedDesign, seed: int, cases: Sequence[tuple[str, float
         },
         steps=design.steps,
         measure=[design.steps],
-        metrics=("train_accuracy", "test_accuracy"),
+        metrics=("train_loss", "test_accuracy"),
         device=_device(design.device),
     )  # fmt: skip
     # Large networks fill a GPU one at a time.
