@@ -48,10 +48,11 @@ def check(
     seed: int = typer.Option(0, "--seed", help="Of all random generators during the measurement."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
-    batch_size: int = targets.BATCH_SIZE,
+    batch_size: int | None = targets.BATCH_SIZE,
+    weights: Path | None = targets.WEIGHTS,
 ) -> int:
     """Measure how signal and gradient travel through a network, and name what is wrong with it."""
-    subject = targets.load(target, input_shape, classes, batch_size)
+    subject = targets.load(target, input_shape, classes, batch_size, weights)
     report = gs.check(subject, steps=steps, select=select or None, ignore=ignore or None, seed=seed)
     if form is Format.TEXT and output is None:
         console = stdout()
