@@ -70,7 +70,7 @@ def fix(
 ) -> int:
     """Say which fixes there are, and with --verify what each did to the loss."""
     subject = targets.load(target, input_shape, classes, batch_size, weights)
-    report = gs.check(subject)
+    report = gs.check(subject, **targets.settings(target).check_options())
     fixes = report.fixes()
     console = stdout()
     if not fixes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import gainstage as gs
+from gainstage.diagnosis.settings import Settings, settings_near
 from gainstage.errors import GainstageError, TargetError
 from gainstage.integrations import BUILT_IN, built_in_subject
 from gainstage.integrations.wishes import Wishes
@@ -64,6 +65,16 @@ def load(
 
         load_weights_(subject.model, weights)
     return subject
+
+
+def settings(target: str) -> Settings:
+    """Those of the project that a TARGET's file lies in; of the working directory where it names no file.
+
+    Raises:
+        InputError: if they cannot be used.
+    """
+    file = Path(target.rpartition(":")[0])
+    return settings_near(file.parent if file.suffix == ".py" else Path.cwd())
 
 
 def _made(target: str) -> Any:
