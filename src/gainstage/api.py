@@ -93,6 +93,7 @@ def assert_trainable(
         >>> import torch, gainstage as gs
         >>> gs.assert_trainable(torch.nn.Linear(8, 3), (torch.randn(64, 8), torch.randint(3, (64,))))
     """
+    __tracebackhide__ = True  # pytest shows the caller's line
     if fail_on not in FAIL_ON:
         raise UnknownNameError("assert_trainable", "fail_on", fail_on, FAIL_ON)
     report = check(subject_or_model, batches, loss, **check_options)
