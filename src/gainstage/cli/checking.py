@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from enum import Enum
 from pathlib import Path
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -76,10 +77,18 @@ def _written(report: gs.Report, form: Format, target: str) -> str:
     if form is Format.JSON:
         return report.to_json()
     if form is Format.SARIF:
-        place = target.rpartition(":")[0]
-        return report.to_sarif(artifact=place if place.endswith(".py") else None)
+        return report.to_sarif(artifact=_artifact(target))
     if form is Format.GITHUB:
         return github_annotations(report)
     text = io.StringIO()
     render_text(Console(file=text, width=100, highlight=False), report, target=target)
     return text.getvalue()
+
+
+def _artifact(target: str) -> str | None:
+    """URI of a TARGET's file; relative to the working directory if it lies there, as scanners want it."""
+    file = Path(target.rpartition(":")[0])
+    if file.suffix != ".py":
+        return None
+    here, place = Path.cwd(), file.absolute()
+    return quote(place.relative_to(here).as_posix() if place.is_relative_to(here) else file.as_posix())
