@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,29 @@ def test_a_broken_package_is_one_line(
     assert "got RuntimeError: operator torchvision::nms does not exist. Reinstall" in said
     (tmp_path / "timm.py").write_text("import no_such_module_of_timm")
     assert "No module named 'no_such_module_of_timm'" in fails("timm:resnet18", capsys)
+
+
+def test_of_a_chain_of_imports_the_innermost_is_told() -> None:
+    try:
+        try:
+            raise RuntimeError("operator torchvision::nms does not exist.\n")
+        except RuntimeError as inner:
+            raise ModuleNotFoundError("Could not import module 'GPT2LMHeadModel'. Are this object's ...") from inner
+    except ModuleNotFoundError as outer:
+        caught = outer
+    assert packages.first_line(caught) == "RuntimeError: operator torchvision::nms does not exist"
+
+    def build() -> None:
+        raise caught
+
+    with pytest.raises(TargetError, match=r"transformers must be importable .* got RuntimeError: operator torchvision"):
+        packages.built("transformers:x.json", build)
+
+
+@needs_timm
+def test_in_a_process_of_its_own_as_it_is_used() -> None:
+    # Here torchvision was made importable by the zoo; there it is by the command itself.
+    command = [sys.executable, "-m", "gainstage", "check", "timm:resnet10t", "--input-shape", "3,64,64"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no problem found" in done.stdout.lower()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from gainstage.errors import TargetError
+from gainstage.integrations.vision_operations import declare_vision_operations
 
 _Built = TypeVar("_Built")
 
@@ -18,6 +19,7 @@ def optional(package: str) -> Any:
     Raises:
         TargetError: if it is not installed, or fails to import.
     """
+    declare_vision_operations()
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
@@ -57,6 +59,8 @@ def built(target: str, build: Callable[[], _Built]) -> _Built:
         return build()
     except TargetError:
         raise
+    except ImportError as error:  # transformers imports a model's code when it is asked for
+        raise _broken(target.partition(":")[0], error) from error
     except Exception as error:
         raise TargetError(
             f"TARGET: {target} must build from its configuration, got {first_line(error)}. "
@@ -65,6 +69,11 @@ def built(target: str, build: Callable[[], _Built]) -> _Built:
 
 
 def first_line(error: Exception) -> str:
-    """``RuntimeError: what it says``, without the paragraphs below it and without a full stop."""
+    """``RuntimeError: what it says``, without the paragraphs below it and without a full stop.
+
+    Of an import that failed over another one, what the innermost says: the outer ones only pass it on.
+    """
+    while isinstance(error, ImportError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {said.rstrip('.')}" if said else type(error).__name__
