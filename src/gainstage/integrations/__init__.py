@@ -1,4 +1,4 @@
-"""Floor 9, what joins gainstage to other packages: the only importer of optional ones.
+"""What joins gainstage to other packages: the only importer of optional models' packages.
 
 Built-in targets (``torchvision:NAME``, ``timm:NAME``, ``transformers:CONFIG.json``) and the pytest plugin. Each is
 imported when it is asked for, so that this package costs nothing.
