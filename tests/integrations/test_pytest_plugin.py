@@ -63,13 +63,13 @@ def test_the_findings_are_the_message_and_the_line_is_the_tests_own(tmp_path: Pa
 
 
 def test_settings_of_the_project_hold(tmp_path: Path) -> None:
-    (tmp_path / "test_models.py").write_text(TESTS)
-    (tmp_path / "pyproject.toml").write_text("[tool.gainstage]\nignore = ['ACT004']")
+    for name, setting in (("some", "ignore = ['ACT004']"), ("lenient", "fail-on = 'never'")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"test_{name}.py").write_text(TESTS)
+        (tmp_path / name / "pyproject.toml").write_text(f"[tool.gainstage]\n{setting}")
     out = pytest_of(tmp_path)
-    assert "1 failed, 3 passed" in out
-    assert "test_report" in out
-    (tmp_path / "pyproject.toml").write_text("[tool.gainstage]\nfail-on = 'never'")
-    assert "1 passed" in pytest_of(tmp_path, "-k", "softmax")
+    assert "1 failed, 7 passed" in out
+    assert "test_some.py::test_report" in out
 
 
 def test_settings_that_cannot_be_used_are_an_error_of_the_fixture(tmp_path: Path) -> None:
