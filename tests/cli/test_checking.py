@@ -52,6 +52,20 @@ def test_sarif_and_github(run: Run, factories: str) -> None:
     assert out.startswith("::error ")
 
 
+def test_sarif_names_the_file_as_an_uri_from_the_working_directory(
+    run: Run, factories: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my models"
+    folder.mkdir()
+    Path(factories).rename(folder / "factories.py")
+    monkeypatch.chdir(tmp_path)
+    for place in ("my models/factories.py", "./my models/factories.py", str(folder / "factories.py")):
+        _, out, _ = run("check", f"{place}:softmax", "--format", "sarif")
+        (result,) = json.loads(out)["runs"][0]["results"]
+        location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+        assert location == {"uri": "my%20models/factories.py"}
+
+
 def test_html_and_output_are_written(run: Run, factories: str, tmp_path: Path) -> None:
     page, report = tmp_path / "page.html", tmp_path / "report.json"
     run("check", f"{factories}:deep", "--html", str(page), "--format", "json", "--output", str(report))
@@ -84,8 +98,8 @@ def test_a_model_alone_takes_its_batch_from_the_options(run: Run, factories: str
         (("check",), "Missing argument"),
         (("check", "nowhere.py:factory"), "the file must exist, got 'nowhere.py'"),
         (("check", "no.such.module:factory"), "No module named 'no'"),
-        (("check", "factory"), "must be file.py:factory or package.module:factory"),
-        (("check", "timm:resnet18"), "timm: names are not in this version"),
+        (("check", "factory"), "must be path/to/file.py:factory, package.module:factory"),
+        (("check", "timm:"), "timm: must be followed by a model"),
         (("check", "FILE:absent"), "'absent' must be a function"),
         (("check", "FILE:broken"), "ValueError: no such thing"),
         (("check", "FILE:wrong"), "must return a Subject.*got int"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def imported_by(code: str) -> set[str]:
         "from gainstage.cli import main; main(['--help'])",
         "from gainstage.cli import main; main(['init', '--help'])",
         "from gainstage.cli import main; main(['rules'])",
+        "from gainstage.cli import main; main(['rules', '--format', 'json'])",
         "from gainstage.cli import main; main(['explain', 'INI002'])",
         "from gainstage.cli import main; main(['explain', 'he-variance'])",
         "from gainstage.cli import main; main(['explain', 'edge-of-chaos'])",
@@ -45,6 +47,14 @@ def test_measuring_imports_torch_alone() -> None:
 def test_rules_lists_every_rule(run: Callable[..., Outcome]) -> None:
     _, out, _ = run("rules")
     assert all(rule.code in out and rule.name in out for rule in RULES)
+
+
+def test_rules_as_json(run: Callable[..., Outcome]) -> None:
+    status, out, _ = run("rules", "--format", "json")
+    assert status == 0
+    assert [rule["code"] for rule in json.loads(out)["rules"]] == [rule.code for rule in RULES]
+    status, _, err = run("rules", "--format", "yaml")
+    assert (status, err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

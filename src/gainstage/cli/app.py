@@ -18,7 +18,8 @@ app = typer.Typer(
     name="gainstage",
     help="Find out why a PyTorch network does not train, mend it, and prove that it is mended.",
     epilog="TARGET is path/to/file.py:factory or package.module:factory; the factory returns a gainstage.Subject, "
-    "a tuple (model, batches, loss, optimizer), or a model (then give --input-shape and --classes).",
+    "a tuple (model, batches, loss, optimizer), or a model (then give --input-shape and --classes). Or it is "
+    "torchvision:NAME, timm:NAME or transformers:CONFIG.json: that network with random weights, and a batch for it.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

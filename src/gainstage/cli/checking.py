@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from enum import Enum
 from pathlib import Path
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -12,11 +13,9 @@ from rich.console import Console
 import gainstage as gs
 from gainstage.cli import targets
 from gainstage.cli.output import deliver, stdout
-from gainstage.diagnosis.records import Diagnosis
 from gainstage.report.github import github_annotations
 from gainstage.report.levels import render_levels
 from gainstage.report.text import render_text
-from gainstage.rules.base import SEVERITIES
 
 
 class Format(str, Enum):
@@ -39,20 +38,29 @@ class FailOn(str, Enum):
 def check(
     target: str = targets.TARGET,
     steps: int = typer.Option(0, "--steps", min=0, help="Also train a copy for so many steps; needs an optimizer."),
-    select: str = typer.Option("", "--select", help="Only these rules: codes or prefixes, comma-separated."),
-    ignore: str = typer.Option("", "--ignore", help="Not these rules."),
-    fail_on: FailOn = typer.Option(FailOn.WARNING, "--fail-on", help="Exit with 1 from this severity on."),
+    select: str | None = typer.Option(None, "--select", help="Only these rules: codes or prefixes, comma-separated."),
+    ignore: str | None = typer.Option(None, "--ignore", help="Not these rules."),
+    fail_on: FailOn | None = typer.Option(
+        None, "--fail-on", help="Exit with 1 from this severity on; warning, if pyproject.toml has no other."
+    ),
     form: Format = typer.Option(Format.TEXT, "--format", help="Of the report."),
     html: Path | None = typer.Option(None, "--html", help="Also write the report as one self-contained page."),
     output: Path | None = typer.Option(None, "--output", help="Write the report to this file."),
     seed: int = typer.Option(0, "--seed", help="Of all random generators during the measurement."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
-    batch_size: int = targets.BATCH_SIZE,
+    batch_size: int | None = targets.BATCH_SIZE,
+    weights: Path | None = targets.WEIGHTS,
 ) -> int:
-    """Measure how signal and gradient travel through a network, and name what is wrong with it."""
-    subject = targets.load(target, input_shape, classes, batch_size)
-    report = gs.check(subject, steps=steps, select=select or None, ignore=ignore or None, seed=seed)
+    """Measure how signal and gradient travel through a network, and name what is wrong with it.
+
+    What pyproject.toml says under [tool.gainstage] holds where an option is left out.
+    """
+    settings = targets.settings(target)
+    subject = targets.load(target, input_shape, classes, batch_size, weights)
+    options = settings.check_options()
+    options.update({name: value for name, value in (("select", select), ("ignore", ignore)) if value is not None})
+    report = gs.check(subject, steps=steps, seed=seed, **options)
     if form is Format.TEXT and output is None:
         console = stdout()
         render_text(console, report, target=target)
@@ -62,15 +70,14 @@ def check(
         deliver(_written(report, form, target), output)
     if html is not None:
         report.to_html(html)
-    return exit_status(report, fail_on)
+    return int(report.fails(settings.fail_on if fail_on is None else fail_on.value))
 
 
 def _written(report: gs.Report, form: Format, target: str) -> str:
     if form is Format.JSON:
         return report.to_json()
     if form is Format.SARIF:
-        place = target.rpartition(":")[0]
-        return report.to_sarif(artifact=place if place.endswith(".py") else None)
+        return report.to_sarif(artifact=_artifact(target))
     if form is Format.GITHUB:
         return github_annotations(report)
     text = io.StringIO()
@@ -78,9 +85,10 @@ def _written(report: gs.Report, form: Format, target: str) -> str:
     return text.getvalue()
 
 
-def exit_status(diagnosis: Diagnosis, fail_on: FailOn) -> int:
-    """1 if a finding is at or above the severity, else 0."""
-    if fail_on is FailOn.NEVER:
-        return 0
-    grave = SEVERITIES[: SEVERITIES.index(fail_on.value) + 1]
-    return int(any(finding.severity in grave for finding in diagnosis.findings))
+def _artifact(target: str) -> str | None:
+    """URI of a TARGET's file; relative to the working directory if it lies there, as scanners want it."""
+    file = Path(target.rpartition(":")[0])
+    if file.suffix != ".py":
+        return None
+    here, place = Path.cwd(), file.absolute()
+    return quote(place.relative_to(here).as_posix() if place.is_relative_to(here) else file.as_posix())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from enum import Enum
 from pathlib import Path
 
 import typer
@@ -12,8 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 import gainstage as gs
-from gainstage.cli.output import stdout
+from gainstage.cli.output import deliver, stdout
 from gainstage.errors import InputError, UnknownNameError
+from gainstage.report.rules_json import rules_json
 from gainstage.report.theory_charts import plotted, write_chart
 from gainstage.rules import RULES, Rule
 from gainstage.rules.base import SECTIONS
@@ -24,8 +26,20 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 EPILOG = f"Topics: {', '.join(topic.name for topic in TOPICS)}. Rules: gainstage rules; claims: gainstage lab list."
 
 
-def rules() -> None:
+class Format(str, Enum):
+    """How the rules are listed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def rules(
+    form: Format = typer.Option(Format.TEXT, "--format", help="Of the list."),
+) -> None:
     """List the rules: code, name, severity, cause."""
+    if form is Format.JSON:
+        deliver(rules_json(RULES), None)
+        return
     console = stdout()
     for rule in RULES:
         style, severity = _COLOURS[rule.severities[0]], "/".join(rule.severities)

@@ -37,7 +37,7 @@ class Format(str, Enum):
 def map_(
     context: typer.Context,
     target: str = typer.Argument(
-        help="path/to/file.py:factory, package.module:factory, or the .toml specification of a sweep over scale and lr",
+        help=f"{targets.FORMS}; or the .toml specification of a sweep over scale and lr",
         metavar="TARGET|SPEC",
     ),
     norms: str = typer.Option(
@@ -61,7 +61,8 @@ def map_(
     seed: int = typer.Option(0, "--seed", help="Of the batches' order."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
-    batch_size: int = targets.BATCH_SIZE,
+    batch_size: int | None = targets.BATCH_SIZE,
+    weights: Path | None = targets.WEIGHTS,
 ) -> int:
     """Show where a network trains, over initial scale, learning rate and normalization."""
     if plot is not None:
@@ -69,7 +70,7 @@ def map_(
     limits = _range("--scales", scales), _range("--lrs", rates)
     if target.endswith(".toml"):
         return _written(_of_sweep(Path(target), store), form, output, html, plot)
-    subject = targets.load(target, input_shape, classes, batch_size)
+    subject = targets.load(target, input_shape, classes, batch_size, weights)
     from gainstage.sweep.trainability import trainability_map  # late: it needs torch
 
     with _watched() as tell:

@@ -30,14 +30,15 @@ def init(
     seed: int = typer.Option(0, "--seed", help="Of the draws."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
-    batch_size: int = targets.BATCH_SIZE,
+    batch_size: int | None = targets.BATCH_SIZE,
+    weights: Path | None = targets.WEIGHTS,
 ) -> None:
     """Initialize a network for what follows each layer, and show what became of its levels."""
     if save is not None and dry_run:
         raise InputError("init: --save must come without --dry-run, got both. With --dry-run nothing is drawn.")
     if save is not None and (save.suffix != ".safetensors" or not save.parent.is_dir()):
         raise InputError(f"init: --save must name a .safetensors file in an existing folder, got {str(save)!r}.")
-    subject = targets.load(target, input_shape, classes, batch_size)
+    subject = targets.load(target, input_shape, classes, batch_size, weights)
     from gainstage.schemes.report import level_table, plan_table  # late: these need torch
 
     if dry_run:
@@ -64,11 +65,12 @@ def fix(
     seeds: int = typer.Option(3, "--seeds", min=2, help="Paired runs of a trial."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
-    batch_size: int = targets.BATCH_SIZE,
+    batch_size: int | None = targets.BATCH_SIZE,
+    weights: Path | None = targets.WEIGHTS,
 ) -> int:
     """Say which fixes there are, and with --verify what each did to the loss."""
-    subject = targets.load(target, input_shape, classes, batch_size)
-    report = gs.check(subject)
+    subject = targets.load(target, input_shape, classes, batch_size, weights)
+    report = gs.check(subject, **targets.settings(target).check_options())
     fixes = report.fixes()
     console = stdout()
     if not fixes:

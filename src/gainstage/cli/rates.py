@@ -46,12 +46,13 @@ def lr(
     seed: int = typer.Option(0, "--seed", help="Of the batches' order."),
     input_shape: str | None = targets.INPUT_SHAPE,
     classes: int | None = targets.CLASSES,
-    batch_size: int = targets.BATCH_SIZE,
+    batch_size: int | None = targets.BATCH_SIZE,
+    weights: Path | None = targets.WEIGHTS,
 ) -> None:
     """Suggest a learning rate and a safe maximum, from short runs on copies."""
     if plot is not None:
         picture_path(plot)
-    subject = targets.load(target, input_shape, classes, batch_size)
+    subject = targets.load(target, input_shape, classes, batch_size, weights)
     from gainstage.landscape import suggest_lr  # late: it needs torch
 
     console = stderr()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from gainstage.diagnosis.first_step import first_step
 from gainstage.diagnosis.records import Diagnosis
+from gainstage.diagnosis.selection import ModuleIgnores, ModulePatterns, Patterns, module_ignores, selected
 from gainstage.diagnosis.trial import short_trial
-from gainstage.errors import InputError, SubjectError, UnknownNameError
+from gainstage.errors import InputError, SubjectError
 from gainstage.rules import RULES, Rule, ranked
 from gainstage.rules.base import Finding, NotAssessed
 from gainstage.seeding import preserved_rng
@@ -26,8 +26,9 @@ def diagnose(
     *,
     optimizer: Any = None,
     steps: int = 0,
-    select: str | Iterable[str] | None = None,
-    ignore: str | Iterable[str] | None = None,
+    select: Patterns | None = None,
+    ignore: Patterns | None = None,
+    per_module_ignores: ModulePatterns | None = None,
     seed: int = 0,
 ) -> Diagnosis:
     """Records the subject and judges the trace by the selected rules.
@@ -36,6 +37,7 @@ def diagnose(
         subject_or_model, batches, loss, optimizer: As in `gainstage.Subject`.
         steps: If positive, also trains a copy for so many steps; needs an optimizer.
         select, ignore: Codes, prefixes of codes (``"INI"``) or names of rules; one, several, or comma-separated.
+        per_module_ignores: Glob over dotted module paths to codes that are ignored there.
         seed: Of all random generators during the measurement.
 
     Returns:
@@ -47,7 +49,7 @@ def diagnose(
     """
     if steps < 0:
         raise InputError(f"check: steps must be 0 or more, got {steps}. Leave it out to check without a trial.")
-    rules = selected(select, ignore)
+    rules, ignores = selected(select, ignore), module_ignores(per_module_ignores)
     subject = as_subject(subject_or_model, batches, loss, optimizer)
     if steps and subject.optimizer is None:
         raise SubjectError(f"check: steps={steps} needs an optimizer, got None. Pass optimizer=, or leave steps out.")
@@ -61,45 +63,21 @@ def diagnose(
             trace = replace(trace, step=first_step(subject, seed))
         if steps:
             trace = replace(trace, trial=short_trial(subject, steps, seed))
-    return judged(trace, rules)
+    return judged(trace, rules, ignores)
 
 
-def judged(trace: Trace, rules: Iterable[Rule] = RULES) -> Diagnosis:
-    """The rules' findings on a trace, ranked."""
+def judged(trace: Trace, rules: Iterable[Rule] = RULES, ignores: ModuleIgnores | None = None) -> Diagnosis:
+    """The rules' findings on a trace but for those that are ignored where they are, ranked."""
     findings: list[Finding] = []
     not_assessed: list[NotAssessed] = []
     rules = tuple(rules)
     for rule in rules:
         for result in rule.check(trace):
             if isinstance(result, Finding):
+                # Before they are ranked: what is not reported explains nothing.
+                if ignores is not None and ignores.cover(result):
+                    continue
                 findings.append(replace(result, claims=rule.claims))
             else:
                 not_assessed.append(result)
     return Diagnosis(ranked(findings, {rule.code: rule for rule in rules}), tuple(not_assessed), trace)
-
-
-def selected(select: str | Iterable[str] | None, ignore: str | Iterable[str] | None) -> tuple[Rule, ...]:
-    """The rules that ``select`` takes in and ``ignore`` does not.
-
-    Raises:
-        UnknownNameError: if a code, prefix or name fits no rule.
-    """
-    wanted, unwanted = _patterns("select", select), _patterns("ignore", ignore)
-    return tuple(
-        rule
-        for rule in RULES
-        if (not wanted or any(_fits(rule, p) for p in wanted)) and not any(_fits(rule, p) for p in unwanted)
-    )
-
-
-def _patterns(argument: str, value: str | Iterable[str] | None) -> list[str]:
-    parts = re.split(r"[,\s]+", value) if isinstance(value, str) else list(value or ())
-    patterns = [part for part in parts if part]
-    for pattern in patterns:
-        if not any(_fits(rule, pattern) for rule in RULES):
-            raise UnknownNameError(argument, "a code, prefix or name of a rule", pattern, (r.code for r in RULES))
-    return patterns
-
-
-def _fits(rule: Rule, pattern: str) -> bool:
-    return rule.code.startswith(pattern.upper()) or rule.name == pattern.lower()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from gainstage.remedies.fix import Fix
-from gainstage.rules.base import Finding, NotAssessed
+from gainstage.rules.base import SEVERITIES, Finding, NotAssessed
 from gainstage.trace.records import Trace
 
 
@@ -23,6 +23,11 @@ class Diagnosis:
     def ok(self) -> bool:
         """Whether there is no error and no warning."""
         return all(finding.severity == "info" for finding in self.findings)
+
+    def fails(self, fail_on: str = "warning") -> bool:
+        """Whether there is a finding of this severity or a graver one; of ``"never"`` there is none."""
+        grave = SEVERITIES[: SEVERITIES.index(fail_on) + 1] if fail_on in SEVERITIES else ()
+        return any(finding.severity in grave for finding in self.findings)
 
     def fixes(self) -> tuple[Fix, ...]:
         """The fixes of all findings in their order, each once."""
