@@ -168,7 +168,8 @@ CLAIM = Claim(
     measure=Deferred(_HOME, "measure"),
     judge=judge_growth,
     control=Control(
-        "Without a norm, but with branches divided by the root of their number, growth must stay below that with the square of depth.",
+        "Without a norm, but with branches divided by the root of their number, growth must stay below that with the "
+        "square of depth.",
         Deferred(_HOME, "control"),
         judge_control,
     ),
