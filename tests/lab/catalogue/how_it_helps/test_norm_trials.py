@@ -60,7 +60,7 @@ def test_noisy_bn_on_planted_rows(noisy, none, outcome):
     rows = planted("train_accuracy", design, {"none": none, "batch": 0.98, "noisy": noisy})
     found = NOISY.judge(rows, design)
     assert found.outcome == outcome
-    assert "with He's weights, noisy BN - no norm" in found.why
+    assert "He's weights (" in found.why
 
 
 @pytest.mark.parametrize("scale", [1.0, HE_SCALE])
@@ -72,7 +72,10 @@ def test_noisy_bn_must_hold_with_either_kind_of_weights(scale, norm, accuracy):
         for worse in ({}, {norm: accuracy})
     )
     rows = [*(row for row in good if row["scale"] != scale), *(row for row in bad if row["scale"] == scale)]
-    assert NOISY.judge(rows, design).outcome == "refuted"
+    found = NOISY.judge(rows, design)
+    # It holds in a part of the range only, which is told and not averaged.
+    assert found.outcome == "inconclusive"
+    assert "2 kinds of initial weights, each judged by itself, do not agree" in found.why
 
 
 @pytest.mark.parametrize(("loud", "outcome"), [(0.1, "supported"), (0.98, "refuted"), (0.96, "inconclusive")])

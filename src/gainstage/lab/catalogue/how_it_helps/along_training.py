@@ -91,10 +91,19 @@ def at_every_rate(lrs: Sequence[float], judged: Callable[[float], Judgement]) ->
         Supported or refuted only if it is so at all rates. The effect is the mean over rates, and the interval reaches
         from the lowest end of their intervals to the highest: it lies wholly on one side if all of them do.
     """
-    found = {lr: judged(lr) for lr in lrs}
+    return in_every_case({f"rate {lr:g}": judged(lr) for lr in lrs}, "learning rates")
+
+
+def in_every_case(found: Mapping[str, Judgement], cases: str) -> Judgement:
+    """`at_every_rate`, for judgements of any cases.
+
+    Args:
+        found: What the case is, to what was found in it.
+        cases: What they are, for the reason.
+    """
     outcomes = {one.outcome for one in found.values()}
     first = next(iter(found.values()))
-    told = " ".join(f"Rate {lr:g} ({one.outcome}): {one.why}" for lr, one in found.items())
+    told = " ".join(f"{case[:1].upper()}{case[1:]} ({one.outcome}): {one.why}" for case, one in found.items())
     ends = [one.interval for one in found.values() if one.interval is not None]
     effects = [one.effect for one in found.values() if one.effect is not None]
     whole = len(ends) == len(effects) == len(found)
@@ -104,14 +113,14 @@ def at_every_rate(lrs: Sequence[float], judged: Callable[[float], Judgement]) ->
         effect=sum(effects) / len(effects) if whole else None,
         interval=(min(low for low, _ in ends), max(high for _, high in ends)) if whole else None,
         n=min(one.n for one in found.values()),
-        why=f"{_summary(len(found), outcomes)} {told}",
+        why=f"{_summary(f'{len(found)} {cases}', outcomes)} {told}",
     )
 
 
-def _summary(rates: int, outcomes: Collection[str]) -> str:
+def _summary(cases: str, outcomes: Collection[str]) -> str:
     if len(outcomes) > 1:
-        return f"The {rates} learning rates, each judged by itself, do not agree, so the whole is inconclusive."
-    return f"Each of the {rates} learning rates was judged by itself; all are {next(iter(outcomes))}."
+        return f"The {cases}, each judged by itself, do not agree, so the whole is inconclusive."
+    return f"Each of the {cases} was judged by itself; all are {next(iter(outcomes))}."
 
 
 def draw_ratios(

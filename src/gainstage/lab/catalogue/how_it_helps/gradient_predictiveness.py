@@ -60,7 +60,8 @@ CLAIM = Claim(
         *shared.CAVEATS,
         "Only the direction is judged: the difference of close to two orders of magnitude is what one VGG showed.",
     ),
-    designs={"quick": shared.QUICK, "full": shared.FULL},
+    # The control at the largest rate scatters: with fourteen seeds it stayed undecided.
+    designs={"quick": replace(shared.QUICK, seeds=32), "full": shared.FULL},
     smoke=shared.SMOKE,
     measure=shared.MEASURE,
     judge=judge_change,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gainstage.lab.catalogue.how_it_helps.along_training import HE_SCALE
+from gainstage.lab.catalogue.how_it_helps.along_training import HE_SCALE, in_every_case
 from gainstage.lab.catalogue.how_it_helps.norm_trials import (
     COMPARABLE,
     RATES,
@@ -33,16 +33,20 @@ _NAMES = {
 
 def judge_noise(rows: Rows, design: TrialDesign) -> Judgement:
     """With each kind of initial weights noisy BN beats no norm and falls short of BN by at most two points."""
-    first, *others = (
-        one_sided(
-            gaps(rows, _METRIC, "noisy", against, scale),
-            name=f"training accuracy with {weights_name(scale)} weights, noisy BN - {said}", seeds=design.seeds,
-            side="above", limit=limit,
-        )
-        for scale in design.scales
-        for against, said, limit in (("none", "no norm", 0.0), ("batch", "BN", -COMPARABLE))
-    )  # fmt: skip
-    found = combine(first, *others)
+
+    def compared(scale: float) -> Judgement:
+        first, second = (
+            one_sided(
+                gaps(rows, _METRIC, "noisy", against, scale), name=f"training accuracy, noisy BN - {said}",
+                seeds=design.seeds, side="above", limit=limit,
+            )
+            for against, said, limit in (("none", "no norm", 0.0), ("batch", "BN", -COMPARABLE))
+        )  # fmt: skip
+        return combine(first, second)
+
+    found = in_every_case(
+        {f"{weights_name(scale)} weights": compared(scale) for scale in design.scales}, "kinds of initial weights"
+    )
     return replace(found, why=f"{found.why} {at_the_ends(rows, design.lrs)}")
 
 
