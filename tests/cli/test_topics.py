@@ -49,7 +49,7 @@ def test_draws_the_chart(run: Run, tmp_path: Path, ending: str) -> None:
     ("arguments", "message"),
     [
         (("explain", "edge-of-chaso"), "Did you mean 'edge-of-chaos'"),
-        (("explain", "xyzzy"), "a rule, claim or topic must be a known one"),
+        (("explain", "xyzzy"), "a rule, claim, confrontation or topic must be a known one"),
         (("explain", "INI002", "--plot", "x.svg"), "--plot must go with a topic that has a chart, got 'INI002'"),
         (("explain", "fans", "--plot", "x.svg"), "topic must be one with a chart, got 'fans'"),
         (("explain", "q-map", "--plot", "x.pdf"), "file must end in .svg or .png"),

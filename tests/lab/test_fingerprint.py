@@ -1,3 +1,5 @@
+import importlib.machinery
+import importlib.util
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -6,7 +8,7 @@ import pytest
 
 from gainstage.lab.catalogue.initialization import he_variance
 from gainstage.lab.claim import Deferred
-from gainstage.lab.fingerprint import _named, _reached, digest, fingerprint
+from gainstage.lab.fingerprint import _named, _reached, _source, digest, fingerprint
 
 
 def test_the_fingerprint_covers_each_number():
@@ -75,3 +77,18 @@ def test_the_fingerprint_covers_networks_that_a_design_names():
     }
     assert set(_named(numbers)) == {"gainstage.lab.apparatus.networks", "gainstage.lab.apparatus.data"}
     assert list(_named({"name": "other:thing", "count": 3})) == []
+
+
+def test_the_source_is_found_whoever_loads_the_module(tmp_path, monkeypatch):
+    # As pytest's own loader, which has no source to give, for packages that bring a plugin.
+    class Loader:
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            raise AssertionError("a fingerprint imports nothing")
+
+    (tmp_path / "elsewhere.py").write_text("x = 1")
+    spec = importlib.machinery.ModuleSpec("elsewhere", Loader(), origin=str(tmp_path / "elsewhere.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    assert _source("elsewhere") == "x = 1"

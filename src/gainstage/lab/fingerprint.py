@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 from gainstage.lab.claim import Claim, D, Deferred
@@ -138,6 +139,9 @@ def _source(home: str) -> str:
     spec = importlib.util.find_spec(home)
     loader = spec.loader if spec else None
     text = loader.get_source(home) if isinstance(loader, importlib.abc.InspectLoader) else None
+    # pytest loads packages that bring a plugin by a loader of its own, which has no source to give.
+    if text is None and spec and spec.origin and Path(spec.origin).is_file():
+        text = Path(spec.origin).read_text(encoding="utf-8")
     if text is None:
         raise RuntimeError(f"lab: the source text of {home} must be readable: its hash is part of the result.")
     return text

@@ -11,8 +11,8 @@ class LabelRecord:
 
     Attributes:
         op: The loss's operation.
-        classes: How many there are; None for a loss of probabilities, one for each output.
         count: Labels that count, without those that the loss ignores.
+        classes: How many there are; None for a loss of probabilities, one for each output.
         low, high: The extremes of those; None without any.
         outside: How many name no class.
         given: Whether they come from the batch, and were not made by the loss.
@@ -20,8 +20,8 @@ class LabelRecord:
     """
 
     op: str
-    classes: int | None
     count: int
+    classes: int | None = None
     low: float | None = None
     high: float | None = None
     outside: int = 0

@@ -27,7 +27,7 @@ def label_record(
     per_sample = target.ndim == 1 and len(target) == batch_size
     if name in _PROBABILITIES:
         low, high = _extremes(target)
-        return LabelRecord(name, None, target.numel(), low, high, given=given, per_sample=per_sample)
+        return LabelRecord(name, target.numel(), None, low, high, given=given, per_sample=per_sample)
     classes = scores.shape[0 if scores.ndim == 1 else 1]
     ignored = more[2] if len(args) > 4 else kwargs.get("ignore_index", -100)
     counting = target[target != ignored]
@@ -35,7 +35,7 @@ def label_record(
     outside = 0
     if low is not None and high is not None and (low < 0 or high >= classes):
         outside = int(((counting < 0) | (counting >= classes)).sum())
-    return LabelRecord(name, classes, counting.numel(), low, high, outside, given, per_sample)
+    return LabelRecord(name, counting.numel(), classes, low, high, outside, given, per_sample)
 
 
 def _extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:

@@ -122,7 +122,7 @@ CLAIM = Claim(
     },
     smoke=HigherDesign(
         seeds=2, net=Net("MLP-2", PLAIN, (("depth", 2), ("width", 16))), data=DIGITS, device="auto",
-        init="he", lrs=(0.1, 0.3), steps=60, batch=64, control_lrs=(0.3,), target=0.5, every=10,
+        init="he", lrs=(0.1, 0.3), steps=60, batch=64, control_lrs=(0.1, 0.3), target=0.5, every=10,
     ),
     measure=Deferred(_HOME, "measure"),
     judge=judge_higher,
