@@ -82,6 +82,9 @@ class Provenance:
         self._origins: dict[int, Origin] = {}
         self.matrices = frozenset(name for name, parameter in parameters.items() if parameter.ndim >= 2)
         self._buffers = {_key(buffer) for buffer in buffers}
+        inputs = list(inputs)
+        # They live as long as the recording, so that nothing else can have their storage.
+        self._given = {_key(tensor) for tensor in inputs}
         for name, parameter in parameters.items():
             self.assign(parameter, Origin(parameters=(name,), plain=True))
         for tensor in inputs:
@@ -90,6 +93,10 @@ class Provenance:
     def is_buffer(self, tensor: torch.Tensor) -> bool:
         """Whether it is a buffer of the model, or a view of one."""
         return _key(tensor) in self._buffers
+
+    def is_given(self, tensor: torch.Tensor) -> bool:
+        """Whether it is a tensor of the batch, or a view of one."""
+        return _key(tensor) in self._given
 
     def of(self, tensor: torch.Tensor) -> Origin:
         """The tensor's origin; that of nothing if it was never seen."""

@@ -15,7 +15,7 @@ class LabelRecord:
         classes: How many there are; None for a loss of probabilities, one for each output.
         low, high: The extremes of those; None without any.
         outside: How many name no class.
-        given: Whether they come from the batch, and were not made by the loss.
+        given: Whether they are a tensor of the batch or a view of one, and were not computed.
         per_sample: Whether there is one label for each sample.
     """
 

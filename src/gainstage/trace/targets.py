@@ -23,7 +23,7 @@ def label_record(
     scores, target, *more = (*args, kwargs.get("target"))
     if name not in (*_CLASSES, *_PROBABILITIES) or not isinstance(target, torch.Tensor) or target.is_meta:
         return None
-    given = provenance.of(target).data
+    given = provenance.is_given(target)
     per_sample = target.ndim == 1 and len(target) == batch_size
     if name in _PROBABILITIES:
         low, high = _extremes(target)
