@@ -81,7 +81,7 @@ def with_effects(effect, control_effect=0.0):
 def test_planted_truths_are_found(effect, control_effect, outcome):
     verdict = runner.run_claim(with_effects(effect, control_effect))
     assert verdict.outcome == outcome
-    assert ("control failed" in verdict.why) == (verdict.control.outcome != "supported")
+    assert ("The control " in verdict.why) == (verdict.control.outcome != "supported")
     assert (verdict.control.outcome == "supported") == (control_effect == 0.0)
 
 

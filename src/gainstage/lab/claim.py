@@ -67,7 +67,7 @@ class Control(Generic[D]):
     """A variation in which the effect must vanish or turn round.
 
     Attributes:
-        statement: What must be seen, one sentence; if ``judge`` does not find it supported, it failed.
+        statement: What must be seen, one sentence; it holds if ``judge`` finds it supported.
     """
 
     statement: str

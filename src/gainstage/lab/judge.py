@@ -226,10 +226,11 @@ def combine(first: Judgement, *others: Judgement) -> Judgement:
 
 
 def with_control(judgement: Judgement, control: Judgement, statement: str) -> Judgement:
-    """The judgement, turned inconclusive if its control failed: then something else was measured."""
+    """The judgement, turned inconclusive unless its control holds: something else may have been measured."""
     if control.outcome == "supported":
         return judgement
-    why = f"The control failed ({statement} {control.why}), so nothing follows from: {judgement.why}"
+    how = "failed" if control.outcome == "refuted" else "is undecided"
+    why = f"The control {how} ({statement} {control.why}), so nothing follows from: {judgement.why}"
     return replace(judgement, outcome="inconclusive", why=why)
 
 
@@ -252,9 +253,10 @@ def _columns(rows: Sequence[Row], key: str, where: Mapping[str, Value]) -> dict[
     found: dict[int, list[float]] = {}
     for row in rows:
         if key in row and all(row.get(name) == value for name, value in where.items()):
-            found.setdefault(cast(int, row["seed"]), []).append(_number(row[key]))
+            found.setdefault(cast(int, row["seed"]), []).append(number(row[key]))
     return dict(sorted(found.items()))
 
 
-def _number(value: Value) -> float:
+def number(value: object) -> float:
+    """The value of a row as a number; NaN where it is none."""
     return float(value) if isinstance(value, (int, float)) else math.nan

@@ -20,7 +20,7 @@ NO_DIRECTION = "no direction was predicted"
 
 @dataclass(frozen=True)
 class ControlResult:
-    """What the control showed; any outcome but ``supported`` means that it failed."""
+    """What the control showed; with any outcome but ``supported`` the verdict is inconclusive."""
 
     statement: str
     outcome: Outcome

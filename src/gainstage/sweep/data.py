@@ -59,7 +59,7 @@ class Data:
         """Whether the targets are whole numbers."""
         return not self.train_targets.is_floating_point()
 
-    def to(self, dtype: torch.dtype, device: torch.device) -> Data:
+    def to(self, dtype: torch.dtype, device: torch.device | str) -> Data:
         """The same on a device; numbers that are not whole have the type."""
         tensors: list[torch.Tensor] = [getattr(self, entry.name) for entry in fields(self)]
         return Data(*(t.to(device, dtype if t.is_floating_point() else t.dtype) for t in tensors))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ class Draft:
     fan_in: float | None = None
     fan_out: float | None = None
     input_from: int | None = None
-    norm: dict[str, object] | None = None
+    norm: dict[str, Any] | None = None
     running: tuple[Sums, norms.Running] | None = None
     first_call: Draft | None = None
     forward: Sums | None = None
@@ -136,17 +137,17 @@ class Draft:
     def _norm_record(self, scale_rms: float | None) -> NormRecord | None:
         if self.norm is None:
             return None
-        found: dict[str, object] = {"scale_rms": short(scale_rms)}
+        found: dict[str, Any] = {"scale_rms": short(scale_rms)}
         if self.running is not None:
             sums, running = self.running
             found |= _distances("batch", norms.against_running(sums, running))
-            found |= norms.channel_facts(sums, running, float(self.norm["eps"]))  # type: ignore[arg-type]
+            found |= norms.channel_facts(sums, running, self.norm["eps"])
             if self.first_call is not None and self.first_call.running is not None:
                 found |= _distances("call", norms.against_first(sums, self.first_call.running[0]))
                 found["first_call"] = self.first_call.position
-        return NormRecord(**self.norm, **found)  # type: ignore[arg-type]
+        return NormRecord(**self.norm, **found)
 
 
-def _distances(what: str, found: tuple[float, float] | None) -> dict[str, object]:
+def _distances(what: str, found: tuple[float, float] | None) -> dict[str, Any]:
     shift, ratio = found or (None, None)
     return {f"{what}_shift": short(shift), f"{what}_scale_ratio": short(ratio)}

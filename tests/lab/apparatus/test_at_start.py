@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from gainstage.lab.apparatus.at_start import SMALL_BRANCH, ZERO_BRANCH, at_start, batches, device_of, drawn, placed
+from gainstage.lab.apparatus.at_start import at_start, batches, placed
+from gainstage.lab.apparatus.devices import device_of
+from gainstage.lab.apparatus.draws import SMALL_BRANCH, ZERO_BRANCH, drawn
 from gainstage.lab.apparatus.imposters import Affine
 from gainstage.lab.catalogue.designs import DIGITS, PLAIN, RESIDUAL, Net
 from gainstage.lab.catalogue.normalization import channel_moments_depth, gradient_alignment, step_size_divergence

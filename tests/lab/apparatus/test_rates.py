@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gainstage.lab.apparatus.rates import at_best, copy_of, flat, grid, largest_usable, rate_runs, steps_to
+from gainstage.lab.apparatus.rates import best_run, copy_of, flat, grid, largest_usable, rate_runs, steps_to
 from gainstage.lab.catalogue.designs import DIGITS, PLAIN, Net, RateDesign
 from gainstage.sweep import Row
 
@@ -35,19 +35,19 @@ def test_the_largest_usable_rate_need_not_be_the_end_of_a_range():
 
 def test_the_best_of_equals_is_the_smallest_rate():
     rows = [{"lr": lr, "train_loss": 0.5, "test_accuracy": lr} for lr in (0.3, 0.1)]
-    assert at_best(rows)["lr"] == 0.1
+    assert best_run(rows)["lr"] == 0.1
 
 
 def test_the_lowest_training_loss_chooses_among_rates_that_fit_all():
     rows = [{"lr": lr, "train_loss": loss, "train_accuracy": 1.0} for lr, loss in ((0.1, 0.02), (0.3, 0.01))]
-    assert at_best(rows)["lr"] == 0.3
+    assert best_run(rows)["lr"] == 0.3
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
 def test_a_run_that_diverged_comes_last(missing):
     rows = [{"lr": 0.1, "train_loss": missing}, {"lr": 0.3, "train_loss": 9.0}]
-    assert at_best(rows)["lr"] == 0.3
-    assert at_best(rows[:1])["lr"] == 0.1
+    assert best_run(rows)["lr"] == 0.3
+    assert best_run(rows[:1])["lr"] == 0.1
 
 
 def test_copies_are_networks_of_their_own():

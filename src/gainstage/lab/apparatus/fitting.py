@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gainstage.lab.apparatus.draws import drawn
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator, preserved_rng
 from gainstage.sweep import Data
 from gainstage.sweep.data import Order
-from gainstage.sweep.references import resolve
 
 # Samples that are evaluated at once.
 _PIECE = 2048
@@ -37,27 +37,16 @@ class Training:
     steps: int
 
 
-def device_of(name: str) -> torch.device:
-    """The device of that name; ``auto`` is a GPU if there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
 def he_started(network: str, options: Mapping[str, Any], seed: int) -> nn.Module:
     """A network with He's normal weights, Var W = 2/fan_in, in every layer, and no biases.
 
     Args:
         network: A reference to a factory.
-        options: Its keywords.
+        options: Its keywords, and ``norm`` as `drawn` has it.
         seed: Of the weights.
     """
     with preserved_rng(seed):
-        model: nn.Module = resolve(network)(**options)
-        for layer in model.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-    return model
+        return drawn(network, "he", **options)
 
 
 def fit(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -24,9 +26,14 @@ class Affine(nn.Module):
         return x * self.weight.view(shape) + self.bias.view(shape)
 
 
-def without_normalization_(model: nn.Module) -> None:
-    """Puts `Affine` in the place of each batch norm."""
+def in_place_of_batch_norms_(model: nn.Module, made: Callable[[int], nn.Module]) -> None:
+    """Puts another layer in the place of each batch norm.
+
+    Args:
+        model: Changed.
+        made: From the number of channels.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(parent, name, Affine(child.num_features))
+                setattr(parent, name, made(child.num_features))

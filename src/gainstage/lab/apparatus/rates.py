@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from gainstage.lab.apparatus.at_start import device_of
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.training import trained
 from gainstage.lab.catalogue.designs import USABLE, RateDesign
-from gainstage.lab.judge import Row, Value
+from gainstage.lab.judge import Row, Value, number
 from gainstage.sweep import Row as Run
 from gainstage.sweep import Spec
 
-DRAWN = "gainstage.lab.apparatus.at_start:drawn"
+DRAWN = "gainstage.lab.apparatus.draws:drawn"
 # Beyond all seeds of a claim.
 _COPY = 1_000_000
 FINAL = ("train_loss", "train_accuracy", "test_accuracy")
@@ -90,7 +90,7 @@ def largest_usable(rows: Sequence[Row]) -> Value:
     return max((number(row["lr"]) for row in rows if number(row["test_accuracy"]) >= USABLE), default=None)
 
 
-def at_best(rows: Sequence[Row]) -> Row:
+def best_run(rows: Sequence[Row]) -> Row:
     """The row of the learning rate with the lowest training loss after the last update; of several the smallest rate.
 
     The test set chooses nothing, or it would flatter whatever has more rates to choose from. Nor does the training
@@ -103,8 +103,3 @@ def at_best(rows: Sequence[Row]) -> Row:
 def _or_worst(loss: Value) -> float:
     value = number(loss)
     return value if math.isfinite(value) else math.inf
-
-
-def number(value: Value) -> float:
-    """A column's value as a number; NaN for None."""
-    return math.nan if value is None else float(value)

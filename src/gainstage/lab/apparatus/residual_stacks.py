@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.seeding import generator
 from gainstage.sweep import Data
 from gainstage.sweep.references import resolve
@@ -185,7 +186,7 @@ def best_accuracies(
         By name, the ``best_lr``, which has the lowest training loss after the last step (of several the smallest), and
         ``best_accuracy``, on the test set at this rate.
     """
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    device = device_of(device)
     found: Data = resolve(data)()
     flat = Data(found.train_inputs.flatten(1), found.train_targets, found.test_inputs.flatten(1), found.test_targets)
     starts = [start for kind in nets.values() for start in kind]

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
-import torch
-
 from gainstage.lab.judge import Row, Value
 from gainstage.sweep import Row as Run
 from gainstage.sweep import Spec, execute
@@ -43,11 +41,6 @@ def trained(spec: Spec, *, mode: str = "vectorised") -> Sequence[Run]:
     if failed:
         raise RuntimeError(f"lab run: every cell of {spec.name!r} must run, got {failed.error} at {failed.values}.")
     return runs
-
-
-def device_named(name: str) -> torch.device:
-    """``auto`` is CUDA where there is any."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def _chance(spec: Spec) -> float:

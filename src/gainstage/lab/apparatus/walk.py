@@ -46,11 +46,6 @@ class Halt:
         return not math.isfinite(self.loss)
 
 
-def chosen_device(name: str) -> str:
-    """``auto`` is a GPU if there is one."""
-    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def halts(spec: Spec) -> Iterator[Halt]:
     """Trains the first cell of a specification by plain gradient descent, and halts where it is measured.
 

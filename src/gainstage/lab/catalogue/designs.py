@@ -40,7 +40,7 @@ class RateDesign(Design):
         net: What is trained.
         data: A reference.
         device: ``cpu``, or ``auto`` for a GPU where there is one.
-        init: One of `gainstage.lab.apparatus.at_start.DRAWS`.
+        init: One of `gainstage.lab.apparatus.draws.DRAWS`.
         lrs: Ascending.
         steps: Updates of each training.
         batch: Samples of a batch.
@@ -61,7 +61,7 @@ class AtStart(Design):
 
     Attributes:
         nets: The first one is judged, the others are reported.
-        inits: Names of `gainstage.lab.apparatus.at_start.DRAWS`; the first one is judged; of the other nets it is the
+        inits: Names of `gainstage.lab.apparatus.draws.DRAWS`; the first one is judged; of the other nets it is the
             only one.
         data: A reference.
         device: ``cpu``, or ``auto`` for a GPU where there is one.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -38,7 +41,7 @@ class MeanOnlyBatchNorm(MeasuredNorm):
         Salimans and Kingma 2016, Weight normalization, section 4.
     """
 
-    running = {"running_mean": 0.0}  # noqa: RUF012 - as declared by the base
+    running: ClassVar[Mapping[str, float]] = {"running_mean": 0.0}
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class ScaleOnlyBatchNorm(MeasuredNorm):
         Batch normalization (Ioffe and Szegedy 2015) without its centring.
     """
 
-    running = {"running_var": 1.0}  # noqa: RUF012 - as declared by the base
+    running: ClassVar[Mapping[str, float]] = {"running_var": 1.0}
 
     def __init__(
         self,

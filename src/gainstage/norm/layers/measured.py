@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -12,7 +14,7 @@ from gainstage.norm.layers.inputs import by_channel, parameter, require_channels
 Statistics = tuple[Tensor, ...]
 
 
-class MeasuredNorm(nn.Module):
+class MeasuredNorm(nn.Module, ABC):
     """A layer that norms by channel, by statistics of the batch in training and by running ones in eval mode.
 
     What a subclass says: which running statistics there are, how they are measured, and how x is normed by them.
@@ -30,7 +32,7 @@ class MeasuredNorm(nn.Module):
     """
 
     # Name of the buffer to what it starts from.
-    running: ClassVar[dict[str, float]]
+    running: ClassVar[Mapping[str, float]]
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
@@ -59,13 +61,13 @@ class MeasuredNorm(nn.Module):
         count = torch.zeros((), dtype=torch.long, device=device) if track_running_stats else None
         self.register_buffer("num_batches_tracked", count)
 
+    @abstractmethod
     def measure(self, x: Tensor) -> tuple[Statistics, Statistics]:
         """The batch's statistics by channel: those to norm by, with their gradient, and those to be averaged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def normed(self, x: Tensor, *statistics: Tensor) -> Tensor:
         """x by its statistics, γ and β, all in the same type."""
-        raise NotImplementedError
 
     def forward(self, input: Tensor) -> Tensor:
         """The normalized input."""

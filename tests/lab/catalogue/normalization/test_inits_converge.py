@@ -22,7 +22,7 @@ def planted(difference):
     ("difference", "outcome"),
     [
         (0.03, "supported"),
-        (0.005, "supported"),
+        (0.005, "refuted"),
         (-0.03, "refuted"),
         (math.nan, "inconclusive"),
         (None, "inconclusive"),
@@ -35,7 +35,7 @@ def test_the_judge_on_planted_rows(difference, outcome):
 def test_an_interval_across_the_limit_is_inconclusive():
     rows = [
         {**row, "disagreement": row["disagreement"] + 0.02 * (row["seed"] % 2) - 0.01} if row["norm"] == "none" else row
-        for row in planted(0.0)
+        for row in planted(0.01)
     ]
     assert CLAIM.judge(rows, QUICK).outcome == "inconclusive"
 

@@ -5,7 +5,7 @@ import torch
 
 from gainstage.lab.apparatus.fitting import he_started
 from gainstage.lab.catalogue.normalization.inits_converge import CLAIM
-from gainstage.lab.measurements.normalization.inits_converge import DRAWN, disagreement, measure
+from gainstage.lab.measurements.normalization.inits_converge import disagreement, measure
 
 QUICK = CLAIM.designs["quick"]
 
@@ -39,9 +39,7 @@ def test_the_rate_that_gets_there_first_is_chosen_in_any_order():
 
 
 def test_the_control_has_the_parameters_of_batch_norm_and_normalizes_nothing():
-    options = {"network": QUICK.network, "draws": "torch", "norm": "affine", **dict(QUICK.options)}
-    bare = he_started(QUICK.network, {**dict(QUICK.options), "norm": "none"}, 0)
-    false = he_started(DRAWN, options, 0)
+    bare, false = (he_started(QUICK.network, {**dict(QUICK.options), "norm": norm}, 0) for norm in ("none", "affine"))
     inputs = torch.randn(8, 64)
     assert torch.equal(bare(inputs), false(inputs))
     assert sum(1 for _ in false.parameters()) == sum(1 for _ in bare.parameters()) + 2 * 4

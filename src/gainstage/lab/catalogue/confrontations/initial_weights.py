@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.claim import Deferred, Design, Rows, Scope
 from gainstage.lab.confrontation import Confrontation, Side
 from gainstage.lab.figures import Along, chosen, curves, side_by_side
-from gainstage.lab.judge import Judgement, one_sided, per_seed
+from gainstage.lab.judge import Judgement, number, one_sided, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -60,8 +60,8 @@ def judge_distance(rows: Rows, design: StartDesign) -> Judgement:
 
 def _trains(rows: Rows, norm: str, near: float) -> dict[int, int]:
     found: dict[int, int] = {}
-    for seed in sorted({int(str(row["seed"])) for row in rows}):
-        accuracies = [float(str(row["test_accuracy"])) for row in chosen(rows, seed=seed, norm=norm)]
+    for seed in sorted({int(number(row["seed"])) for row in rows}):
+        accuracies = [number(row["test_accuracy"]) for row in chosen(rows, seed=seed, norm=norm)]
         found[seed] = sum(value >= max(accuracies) - near for value in accuracies)
     return found
 

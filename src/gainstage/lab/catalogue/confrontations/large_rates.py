@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.claim import Deferred, Design, Rows, Scope
 from gainstage.lab.confrontation import Confrontation, Side
 from gainstage.lab.figures import Along, chosen, curves, side_by_side
-from gainstage.lab.judge import Judgement, Row, one_sided
+from gainstage.lab.judge import Judgement, Row, number, one_sided
 
 if TYPE_CHECKING:
     import altair as alt
@@ -74,8 +74,8 @@ def judge_batches(rows: Rows, design: RateDesign) -> Judgement:
 
 def largest_usable(rows: Sequence[Row], near: float) -> float:
     """The largest rate whose accuracy is within ``near`` of the best of these rows; NaN without rows."""
-    best = max((float(str(row["test_accuracy"])) for row in rows), default=math.nan)
-    usable = [float(str(row["lr"])) for row in rows if float(str(row["test_accuracy"])) >= best - near]
+    best = max((number(row["test_accuracy"]) for row in rows), default=math.nan)
+    usable = [number(row["lr"]) for row in rows if number(row["test_accuracy"]) >= best - near]
     return max(usable, default=math.nan)
 
 
@@ -92,12 +92,12 @@ def _best(rows: Rows, variant: str, size: int) -> dict[int, float]:
     found: dict[int, float] = {}
     for seed in _seeds(rows):
         own = chosen(rows, seed=seed, batch_size=size, variant=variant)
-        found[seed] = max((float(str(row["test_accuracy"])) for row in own), default=math.nan)
+        found[seed] = max((number(row["test_accuracy"]) for row in own), default=math.nan)
     return found
 
 
 def _seeds(rows: Rows) -> list[int]:
-    return sorted({int(str(row["seed"])) for row in rows})
+    return sorted({int(number(row["seed"])) for row in rows})
 
 
 def read(found: Sequence[Judgement]) -> str:
@@ -123,7 +123,7 @@ def read(found: Sequence[Judgement]) -> str:
 
 def draw(rows: Rows) -> alt.HConcatChart:
     """Accuracy over the learning rate, a panel for each batch size."""
-    sizes = sorted({int(str(row["batch_size"])) for row in rows})
+    sizes = sorted({int(number(row["batch_size"])) for row in rows})
     panels = [
         curves(
             [{**row, "which": VARIANTS[str(row["variant"])]} for row in chosen(rows, batch_size=size)],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.claim import Deferred, Design, Rows, Scope
 from gainstage.lab.confrontation import Confrontation, Side
 from gainstage.lab.figures import Along, chosen, curves, side_by_side
-from gainstage.lab.judge import Judgement, described, one_sided, per_seed
+from gainstage.lab.judge import Judgement, described, number, one_sided, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -69,8 +69,8 @@ def read(found: Sequence[Judgement]) -> str:
 def draw(rows: Rows) -> alt.HConcatChart:
     """Both measures over the training, by norm."""
     points = [
-        {**row, "inputs": math.exp(float(str(row["inputs"]))), "gradients": math.exp(float(str(row["gradients"])))}
-        for row in chosen(rows, lr=max(float(str(row["lr"])) for row in rows))
+        {**row, "inputs": math.exp(number(row["inputs"])), "gradients": math.exp(number(row["gradients"]))}
+        for row in chosen(rows, lr=max(number(row["lr"]) for row in rows))
         if row["inputs"] is not None and row["gradients"] is not None
     ]
     step, norm = Along("step", "updates made"), Along("norm", "norm")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from gainstage.lab.claim import Deferred, Design, Rows, Scope
 from gainstage.lab.confrontation import Confrontation, Side
 from gainstage.lab.figures import Along, strips
-from gainstage.lab.judge import Judgement, one_sided, per_seed
+from gainstage.lab.judge import Judgement, number, one_sided, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -85,7 +85,7 @@ def read(found: Sequence[Judgement]) -> str:
 def draw(rows: Rows) -> alt.LayerChart:
     """Every explanation's ratio, a dot a seed."""
     points = [
-        {**row, "label": _LABELS[str(row["explanation"])], "times": math.exp(float(str(row["ratio"])))}
+        {**row, "label": _LABELS[str(row["explanation"])], "times": math.exp(number(row["ratio"]))}
         for name in EXPLANATIONS
         for row in rows
         if row["explanation"] == name and row["ratio"] is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.catalogue.designs import CIFAR, DIGITS, PLAIN, VGG, Net, RateDesign
 from gainstage.lab.claim import Claim, Control, Deferred, Rows, Scope
 from gainstage.lab.figures import Along, chosen, curves, side_by_side
-from gainstage.lab.judge import Judgement, combine, described, equality, one_sided, paired_differences
+from gainstage.lab.judge import Judgement, combine, described, equality, number, one_sided, paired_differences
 
 if TYPE_CHECKING:
     import altair as alt
@@ -83,7 +83,7 @@ def _name(what: str, where: str) -> str:
 def draw_clipping(rows: Rows) -> alt.HConcatChart:
     """Test accuracy over the learning rate, a picture for each scale of the initial weights."""
     runs = chosen(rows, kind="run")
-    scales = sorted({float(str(row["scale"])) for row in runs})
+    scales = sorted({number(row["scale"]) for row in runs})
     return side_by_side(
         *(
             curves(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along
 from gainstage.lab.figures import curves as drawn_curves
-from gainstage.lab.judge import Judgement, combine, described, equality, per_seed
+from gainstage.lab.judge import Judgement, combine, described, equality, number, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -91,7 +91,7 @@ def draw_shares(rows: Rows) -> alt.LayerChart:
     import altair as alt
 
     points = [{**row, "what": NAMES[str(row["net"])]} for row in rows if row["kind"] == "block"]
-    blocks = sorted({int(str(row["block"])) for row in points})
+    blocks = sorted({int(number(row["block"])) for row in points})
     lines = [{"block": b, "share": s, "what": "closed forms"} for b in blocks for s in (1 / (b + 1),)]
     halves = [{"block": b, "share": 0.5} for b in blocks]
     chart = drawn_curves(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, chosen, curves
-from gainstage.lab.judge import Judgement, combine, described, equality, one_sided, per_seed
+from gainstage.lab.judge import Judgement, combine, described, equality, number, one_sided, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -114,7 +114,7 @@ def _mean(rows: Rows, name: str, *, net: str, kind: str = "late", width: int | N
 
 def draw_ranks(rows: Rows) -> alt.LayerChart:
     """r by depth, at the middle width."""
-    widths = sorted({int(str(row["width"])) for row in chosen(rows, kind="depth")})
+    widths = sorted({int(number(row["width"])) for row in chosen(rows, kind="depth")})
     width = widths[len(widths) // 2]
     points = [{**row, "what": NAMES[str(row["net"])]} for row in chosen(rows, kind="depth", width=width)]
     return curves(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gainstage.lab.claim import Design, Rows
 from gainstage.lab.figures import Along, curves, side_by_side
-from gainstage.lab.judge import Judgement, Row, Value
+from gainstage.lab.judge import Judgement, Row, Value, number
 
 if TYPE_CHECKING:
     import altair as alt
@@ -65,7 +65,7 @@ def log_ratios(rows: Rows, key: str, by: str, over: Value, under: Value, **where
     """
     found: dict[int, list[float]] = {}
     for place, pair in _pairs(rows, key, by, (over, under), where).items():
-        found.setdefault(int(str(place[0])), []).append(_decades(*pair))
+        found.setdefault(int(number(place[0])), []).append(_decades(*pair))
     return [sum(values) / len(values) for _, values in sorted(found.items())]
 
 
@@ -81,7 +81,7 @@ def ratio_points(rows: Rows, key: str, by: str, over: Value, under: Value) -> li
 
 
 def at_every_rate(lrs: Sequence[float], judged: Callable[[float], Judgement]) -> Judgement:
-    """Whether a statement holds at every learning rate; the rule was fixed before the runs.
+    """Whether a statement holds at every learning rate.
 
     Args:
         lrs: The rates.
@@ -166,7 +166,8 @@ def _place(row: Row) -> _Place:
     return row["seed"], row["lr"], row["step"], row.get("layer", row.get("net"))
 
 
-_order: Callable[[_Place], tuple[float, ...]] = lambda place: tuple(float(part or 0) for part in place)  # noqa: E731
+def _order(place: _Place) -> tuple[float, ...]:
+    return tuple(float(part or 0) for part in place)
 
 
 def _figure(row: Row, key: str) -> float:

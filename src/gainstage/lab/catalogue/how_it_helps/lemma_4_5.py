@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
-from gainstage.lab.judge import Judgement, bound, described, identity, per_seed
+from gainstage.lab.judge import Judgement, bound, described, identity, number, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -108,8 +108,8 @@ def _panel(row: Mapping[str, object], name: object) -> alt.LayerChart:
 
     start = {"w1": row["start_1"], "w2": row["start_2"], "label": _LABELS[0]}
     near = {"w1": row["nearest_1"], "w2": row["nearest_2"], "label": _LABELS[1]}
-    reach = 3.5 / _float(near["w1"])
-    ray = [{"w1": t * _float(near["w1"]), "w2": t * _float(near["w2"])} for t in (0.0, reach)]
+    reach = 3.5 / number(near["w1"])
+    ray = [{"w1": t * number(near["w1"]), "w2": t * number(near["w2"])} for t in (0.0, reach)]
     x = alt.X("w1:Q", title="weight w1").scale(domain=[0, 4])
     y = alt.Y("w2:Q", title="weight w2").scale(domain=[0, 4])
     line = alt.Chart(alt.InlineData(ray)).mark_line(color="#4c78a8", strokeWidth=3).encode(x, y)
@@ -120,12 +120,8 @@ def _panel(row: Mapping[str, object], name: object) -> alt.LayerChart:
         .scale(domain=list(_LABELS), range=["#e45756", "#4c78a8"])
         .legend(orient="bottom", labelLimit=260)
     )
-    title = f"Example {name}: left side {row['left']:.3f}, right side {abs(_float(row['right'])):.3f}"
+    title = f"Example {name}: left side {row['left']:.3f}, right side {abs(number(row['right'])):.3f}"
     return alt.layer(line, step, points.encode(x, y, legend)).properties(title=title, width=300, height=300)
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 CLAIM = Claim(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gainstage.lab.catalogue.how_it_helps.along_training import HE_SCALE
 from gainstage.lab.claim import Design, Rows
 from gainstage.lab.figures import Along, side_by_side, strips
-from gainstage.lab.judge import Row, described
+from gainstage.lab.judge import Row, described, number
 
 if TYPE_CHECKING:
     import altair as alt
@@ -86,7 +86,7 @@ def at_the_ends(rows: Rows, lrs: Sequence[float]) -> str:
         lrs: The grid.
     """
     found: dict[tuple[str, float], list[bool]] = {}
-    for norm, scale in sorted({(str(row["norm"]), float(str(row["scale"]))) for row in rows}):
+    for norm, scale in sorted({(str(row["norm"]), number(row["scale"])) for row in rows}):
         chosen = _best(rows, norm, scale).values()
         found[norm, scale] = [row["lr"] in (min(lrs), max(lrs)) for row in chosen]
     told = [
@@ -112,7 +112,7 @@ def draw_scores(rows: Rows, metric: str, names: Mapping[str, str], *, title: str
         title: What was measured, as a sentence.
         of: The axis.
     """
-    scales = sorted({float(str(row["scale"])) for row in rows})
+    scales = sorted({number(row["scale"]) for row in rows})
     return side_by_side(
         *(
             strips(
@@ -132,23 +132,19 @@ def draw_scores(rows: Rows, metric: str, names: Mapping[str, str], *, title: str
 
 
 def _scores(rows: Rows, metric: str, norm: str, scale: float) -> dict[int, float]:
-    return {seed: _number(row[metric]) for seed, row in _best(rows, norm, scale).items()}
+    return {seed: number(row[metric]) for seed, row in _best(rows, norm, scale).items()}
 
 
 def _best(rows: Rows, norm: str, scale: float) -> dict[int, Row]:
     best: dict[int, Row] = {}
     for row in rows:
         if row["norm"] == norm and row["scale"] == scale:
-            seed = int(str(row["seed"]))
+            seed = int(number(row["seed"]))
             if seed not in best or _loss(row) < _loss(best[seed]):
                 best[seed] = row
     return best
 
 
 def _loss(row: Row) -> float:
-    loss = _number(row["train_loss"])
+    loss = number(row["train_loss"])
     return math.inf if math.isnan(loss) else loss
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

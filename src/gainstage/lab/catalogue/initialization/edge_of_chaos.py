@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, curves, heat, side_by_side
-from gainstage.lab.judge import Judgement, Row, described, one_sided
+from gainstage.lab.judge import Judgement, Row, described, number, one_sided
 
 if TYPE_CHECKING:
     import altair as alt
@@ -101,8 +101,8 @@ def _pairs(rows: Rows, seed: int, design: EdgeDesign) -> list[tuple[float, float
     found = list[tuple[float, float]]()
     for weight_var in design.weight_vars:
         here = [row for row in rows if row["seed"] == seed and row["weight_var"] == weight_var]
-        accuracies = {int(str(row["depth"])): _number(row["accuracy"]) for row in here}
-        scale = min(max(_number(here[0]["six_xi"]), low), high) if here else math.nan
+        accuracies = {int(number(row["depth"])): number(row["accuracy"]) for row in here}
+        scale = min(max(number(here[0]["six_xi"]), low), high) if here else math.nan
         found.append((math.log(scale), math.log(trainable_depth(accuracies, design.depths))))
     return found
 
@@ -115,9 +115,7 @@ def _slope(pairs: Sequence[tuple[float, float]]) -> float:
 
 def _agreement(rows: Rows, seed: int) -> float:
     here = [row for row in rows if row["seed"] == seed]
-    right = [
-        (_number(row["accuracy"]) >= _TRAINED) == (_number(row["depth"]) <= _number(row["six_xi"])) for row in here
-    ]
+    right = [(number(row["accuracy"]) >= _TRAINED) == (number(row["depth"]) <= number(row["six_xi"])) for row in here]
     return sum(right) / len(right)
 
 
@@ -130,11 +128,7 @@ def _ratio(rows: Rows, seed: int, design: EdgeDesign) -> float:
 
 
 def _seeds(rows: Rows) -> list[int]:
-    return sorted({int(str(row["seed"])) for row in rows})
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
+    return sorted({int(number(row["seed"])) for row in rows})
 
 
 def draw_edge(rows: Rows) -> alt.HConcatChart:
@@ -154,13 +148,13 @@ def draw_edge(rows: Rows) -> alt.HConcatChart:
 
 
 def _boundary(rows: Sequence[Row], what: str) -> list[Row]:
-    depths = sorted({int(str(row["depth"])) for row in rows})
+    depths = sorted({int(number(row["depth"])) for row in rows})
     part = [row for row in rows if (row["part"] == "control") == what.startswith("with skips")]
     found = list[Row]()
     for seed, weight_var in dict.fromkeys((row["seed"], row["weight_var"]) for row in part):
         here = [row for row in part if row["seed"] == seed and row["weight_var"] == weight_var]
-        scale = min(max(_number(here[0]["six_xi"]), depths[0]), depths[-1])
-        measured = trainable_depth({int(str(row["depth"])): _number(row["accuracy"]) for row in here}, depths)
+        scale = min(max(number(here[0]["six_xi"]), depths[0]), depths[-1])
+        measured = trainable_depth({int(number(row["depth"])): number(row["accuracy"]) for row in here}, depths)
         depth = scale if what.startswith("6ξ") else measured
         found.append({"seed": seed, "weight_var": weight_var, "what": what, "depth": depth})
     return found

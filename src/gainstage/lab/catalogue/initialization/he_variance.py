@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
-from gainstage.lab.judge import Judgement, combine, described, equality, per_seed
+from gainstage.lab.judge import Judgement, combine, described, equality, number, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -108,8 +108,8 @@ def draw_signal(rows: Rows) -> alt.LayerChart:
         if row["kind"] == "layer"
     ]
     first = next(row for row in rows if row["kind"] == "net")
-    width, nets = float(str(first["width"])), float(str(first["nets"]))
-    layers = sorted({int(str(curve["layer"])) for curve in curves})
+    width, nets = number(first["width"]), number(first["nets"])
+    layers = sorted({int(number(curve["layer"])) for curve in curves})
     band = [
         {
             "layer": layer,

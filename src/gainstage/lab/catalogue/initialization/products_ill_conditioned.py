@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, curves
-from gainstage.lab.judge import Judgement, combine, described, identity, one_sided, per_seed
+from gainstage.lab.judge import Judgement, combine, described, identity, number, one_sided, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -52,7 +52,7 @@ class ProductsDesign(Design):
 
 def judge_products(rows: Rows, design: ProductsDesign) -> Judgement:
     """ln of the median condition number rises by ln 2 a factor or more, and as steeply late as early."""
-    logs = [_logs(rows, seed, design) for seed in sorted({int(str(row["seed"])) for row in rows})]
+    logs = [_logs(rows, seed, design) for seed in sorted({int(number(row["seed"])) for row in rows})]
     slopes = [_slope(values) for values in logs]
     steady = [_steadiness(values) for values in logs]
     growth = one_sided(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, curves, side_by_side, strips
-from gainstage.lab.judge import Judgement, described, identity, one_sided, per_seed, worst_per_seed
+from gainstage.lab.judge import Judgement, described, identity, number, one_sided, per_seed, worst_per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -78,7 +78,7 @@ def _explained(found: Judgement, rows: Rows, design: SymmetryDesign) -> Judgemen
 def draw_symmetry(rows: Rows) -> alt.HConcatChart:
     """Distinct units over training, and the accuracy at the end."""
     points = [{**row, "what": _NAMES[str(row["case"])]} for row in rows]
-    last = max((float(str(row["step"])) for row in rows), default=0.0)
+    last = max((number(row["step"]) for row in rows), default=0.0)
     units = curves(
         points, Along("step", "updates"), Along("units", "distinct units in the hidden layer that has fewest"),
         Along("what", "initial weights"), title="Units of a hidden layer that differ from one another",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, strips
-from gainstage.lab.judge import Judgement, Value, bound, identity, worst_per_seed
+from gainstage.lab.judge import Judgement, Value, bound, identity, number, worst_per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -70,7 +70,7 @@ def _notes(rows: Rows) -> str:
 def draw_errors(rows: Rows) -> alt.LayerChart:
     """The error of each setting, one dot a seed and activation."""
     points: list[dict[str, Value]] = [
-        {"what": NAMES[how], "error": max(float(str(row["error"])), _FLOOR), "seed": row["seed"]}
+        {"what": NAMES[how], "error": max(number(row["error"]), _FLOOR), "seed": row["seed"]}
         for how in NAMES
         for row in rows
         if row["how"] == how

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, strips
-from gainstage.lab.judge import Judgement, described, equality, one_sided, paired_differences, per_seed
+from gainstage.lab.judge import Judgement, described, equality, number, one_sided, paired_differences, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -89,9 +89,9 @@ def _called(size: int) -> str:
 def draw_accuracies(rows: Rows) -> alt.LayerChart:
     """The test accuracy at the level of the training loss, by the size of the groups."""
     claimed = [row for row in rows if row["part"] == "claim" or row["group"] != WHOLE]
-    shown = sorted(claimed, key=lambda row: float(str(row["group"])) or float("inf"))
+    shown = sorted(claimed, key=lambda row: number(row["group"]) or float("inf"))
     return strips(
-        [{**row, "what": _called(int(str(row["group"])))} for row in shown],
+        [{**row, "what": _called(int(number(row["group"])))} for row in shown],
         Along("what", "BN's statistics over"),
         Along("test_accuracy", "test accuracy (share of pictures)"),
         title="Test accuracy at the same training loss, by the groups that BN normalizes",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, chosen, curves, side_by_side
-from gainstage.lab.judge import Judgement, Value, combine, described, one_sided, paired_differences, per_seed
+from gainstage.lab.judge import Judgement, Value, combine, described, number, one_sided, paired_differences, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -59,7 +59,7 @@ def judge_saturation(rows: Rows, design: SaturationDesign) -> Judgement:
 
 def large(rows: Rows) -> Rows:
     """Those of networks whose weights are at least `LARGE` times Glorot's."""
-    return [row for row in rows if float(str(row["scale"])) >= LARGE]
+    return [row for row in rows if number(row["scale"]) >= LARGE]
 
 
 def _apart(rows: Rows, design: SaturationDesign, scale: float) -> str:
@@ -126,7 +126,7 @@ def draw_shares(rows: Rows) -> alt.HConcatChart:
 
 def _points(rows: Rows) -> list[dict[str, Value]]:
     shown = [row for row in rows if row["part"] == "claim" or row["norm"] == "gamma"]
-    cases = dict.fromkeys((str(row["norm"]), float(str(row["scale"]))) for row in shown)
+    cases = dict.fromkeys((str(row["norm"]), number(row["scale"])) for row in shown)
     return [
         {"what": NAMES[norm], "scale": scale, "share": share, "seed": seed}
         for norm, scale in cases

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.apparatus.tuning import at_best, differences
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, strips
-from gainstage.lab.judge import Judgement, Value, described, one_sided
+from gainstage.lab.judge import Judgement, Value, described, number, one_sided
 
 if TYPE_CHECKING:
     import altair as alt
@@ -76,7 +76,7 @@ def _notes(rows: Rows, design: SigmoidDesign) -> str:
 
 def draw_accuracies(rows: Rows) -> alt.LayerChart:
     """One dot a seed for each depth, norm and scale, at its best rate."""
-    cases = dict.fromkeys((int(str(row["depth"])), str(row["norm"]), float(str(row["scale"]))) for row in rows)
+    cases = dict.fromkeys((int(number(row["depth"])), str(row["norm"]), number(row["scale"])) for row in rows)
     points: list[dict[str, Value]] = [
         {"what": _told(*case), "accuracy": accuracy, "seed": seed}
         for case in sorted(cases)

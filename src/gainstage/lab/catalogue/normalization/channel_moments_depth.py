@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 _HOME = "gainstage.lab.measurements.normalization.channel_moments_depth"
-# `gainstage.lab.apparatus.at_start.SMALL_BRANCH`, which needs torch.
+# `gainstage.lab.apparatus.draws.SMALL_BRANCH`, which needs torch.
 CONTROL_INIT = "branches over √blocks"
 # Each block of a residual stream with He's weights adds as much as is there, which doubles both moments: ln 2 a block.
 # Half of that is still exponential: a power of depth with such a slope over 54 blocks would be the sixth.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.apparatus.tuning import at_best, differences
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, chosen, curves, side_by_side, strips
-from gainstage.lab.judge import Judgement, Value, combine, described, one_sided, per_seed
+from gainstage.lab.judge import Judgement, Value, combine, described, number, one_sided, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -105,7 +105,7 @@ def _told(norm: str, scale: float) -> str:
 def draw_accuracies(rows: Rows) -> alt.HConcatChart:
     """Accuracy at the best rate, one dot a seed, beside accuracy over the rate."""
     rows = [*chosen(rows, part="claim"), *(row for row in chosen(rows, part="control") if row["scale"] != 1.0)]
-    cases = sorted({(str(row["norm"]), float(str(row["scale"]))) for row in rows})
+    cases = sorted({(str(row["norm"]), number(row["scale"])) for row in rows})
     best: list[dict[str, Value]] = [
         {"what": _told(*case), "accuracy": accuracy, "seed": seed}
         for case in cases

@@ -20,7 +20,7 @@ FIGURES = {
 }
 # Of the alignment, which lies between 0 and 1: a tenth of its range.
 NO_GAP = 0.1
-# `gainstage.lab.apparatus.at_start.ZERO_BRANCH`, which needs torch.
+# `gainstage.lab.apparatus.draws.ZERO_BRANCH`, which needs torch.
 CONTROL_INIT = "branches at zero"
 _NAMES = {"none": "no norm", "batch": "batch norm"}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, chosen, curves, side_by_side
-from gainstage.lab.judge import Judgement, Row, combine, described, one_sided
+from gainstage.lab.judge import Judgement, Row, combine, described, number, one_sided
 
 if TYPE_CHECKING:
     import altair as alt
@@ -92,9 +92,7 @@ def _last(rows: Rows, activation: str) -> dict[int, float]:
 def _logs(rows: Rows) -> dict[int, dict[float, float]]:
     found: dict[int, dict[float, float]] = {}
     for row in rows:
-        value = row["log_gradient"]
-        number = float(value) if isinstance(value, (int, float)) else math.nan
-        found.setdefault(int(str(row["seed"])), {})[float(str(row["scale"]))] = number
+        found.setdefault(int(number(row["seed"])), {})[number(row["scale"])] = number(row["log_gradient"])
     return found
 
 
@@ -116,14 +114,14 @@ def _notes(rows: Rows) -> str:
 
 def _through(rows: Rows, activation: str, norms: str) -> str:
     some = chosen(rows, activation=activation, norms=norms)
-    scales = sorted({float(str(row["scale"])) for row in some})
+    scales = sorted({number(row["scale"]) for row in some})
     if not scales:
         return "not measured"
     return " → ".join(_median(chosen(some, scale=a)) for a in (scales[0], scales[-1]))
 
 
 def _median(rows: Rows) -> str:
-    known = sorted(float(str(row["log_through"])) for row in rows if row["log_through"] is not None)
+    known = sorted(number(row["log_through"]) for row in rows if row["log_through"] is not None)
     return f"{10 ** known[len(known) // 2]:.2g}" if known else "none"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.catalogue.designs import CIFAR, DIGITS, PLAIN, RESNET, Net, RateDesign
 from gainstage.lab.claim import Claim, Control, Deferred, Rows, Scope
 from gainstage.lab.figures import Along, chosen, curves, side_by_side, strips
-from gainstage.lab.judge import Judgement, combine, described, equality, one_sided, paired_differences
+from gainstage.lab.judge import Judgement, combine, described, equality, number, one_sided, paired_differences
 
 if TYPE_CHECKING:
     import altair as alt
@@ -77,10 +77,10 @@ def draw_gaps(rows: Rows) -> alt.HConcatChart:
 
 def _gap_points(rows: Rows) -> list[dict[str, float | str]]:
     claim, control = chosen(rows, part="claim"), chosen(rows, part="control", kind="run")
-    rates = sorted({float(str(row["lr"])) for row in chosen(claim, kind="run")})
+    rates = sorted({number(row["lr"]) for row in chosen(claim, kind="run")})
     found = {f"both at {lr:g}": _gaps(claim, lr) for lr in rates}
     found["each at its best rate"] = paired_differences(claim, "best_accuracy", "norm", "batch", "none")
-    for lr in sorted({float(str(row["lr"])) for row in control}):
+    for lr in sorted({number(row["lr"]) for row in control}):
         found[f"control: bad weights, {lr:g}"] = _gaps(control, lr)
     return [
         {"where": where, "gap": gap, "seed": seed} for where, gaps in found.items() for seed, gap in enumerate(gaps)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, curves
-from gainstage.lab.judge import Judgement, combine, described, one_sided, per_seed
+from gainstage.lab.judge import Judgement, combine, described, number, one_sided, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -131,7 +131,7 @@ def _best_elsewhere(by_noise: Mapping[float, dict[int, float]], seed: int) -> di
 
 
 def _by_noise(rows: Rows) -> dict[float, dict[int, float]]:
-    levels = sorted({float(str(row["noise"])) for row in rows})
+    levels = sorted({number(row["noise"]) for row in rows})
     return {noise: per_seed(rows, "test_accuracy", noise=noise) for noise in levels}
 
 

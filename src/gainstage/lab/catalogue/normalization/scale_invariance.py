@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
-from gainstage.lab.judge import Judgement, bound, identity, per_seed, worst_per_seed
+from gainstage.lab.judge import Judgement, bound, identity, number, per_seed, worst_per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -62,7 +62,7 @@ def judge_control(rows: Rows, design: ScaleDesign) -> Judgement:
 
 
 def _limit(rows: Rows) -> str:
-    scales = sorted({float(str(row["scale"])) for row in rows if row["eps"] == STANDARD_EPS})
+    scales = sorted({number(row["scale"]) for row in rows if row["eps"] == STANDARD_EPS})
     broken = [a for a in scales if _mean(rows, a) > 0.05]
     if not broken:
         return ""
@@ -86,7 +86,7 @@ def draw_errors(rows: Rows) -> alt.FacetChart:
     points = [
         {
             "scale": row["scale"],
-            "error": max(float(str(row[column])), _FLOOR),
+            "error": max(number(row[column]), _FLOOR),
             "what": label,
             "norm": names.get(f"{row['eps']:g}", f"BatchNorm, ε = {row['eps']:g}"),
         }

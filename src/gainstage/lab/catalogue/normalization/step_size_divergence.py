@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gainstage.lab.catalogue.designs import CIFAR, DIGITS, PLAIN, RESIDUAL, RESNET, AtStart, Net
 from gainstage.lab.claim import Claim, Control, Deferred, Rows, Scope
 from gainstage.lab.figures import Along, chosen, curves, side_by_side
-from gainstage.lab.judge import Judgement, Value, combine, described, one_sided, per_seed
+from gainstage.lab.judge import Judgement, Value, combine, described, number, one_sided, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -19,7 +19,7 @@ _HOME = "gainstage.lab.measurements.normalization.step_size_divergence"
 EXPLODED = 1.0
 # From this step size on the paper sees explosions.
 CRITICAL = 1e-3
-# `gainstage.lab.apparatus.at_start.ZERO_BRANCH`, which needs torch.
+# `gainstage.lab.apparatus.draws.ZERO_BRANCH`, which needs torch.
 CONTROL_INIT = "branches at zero"
 
 
@@ -86,8 +86,8 @@ def exploding(rows: Rows, **where: str) -> list[float]:
     some = chosen(rows, kind="step", **where)
     steps: dict[Value, list[float]] = {row["seed"]: [math.inf] for row in some}
     for row in some:
-        if float(str(row["log_relative"])) > EXPLODED:
-            steps[row["seed"]].append(float(str(row["step"])))
+        if number(row["log_relative"]) > EXPLODED:
+            steps[row["seed"]].append(number(row["step"]))
     return [min(found) for found in steps.values()]
 
 
@@ -112,7 +112,7 @@ def draw_profiles(rows: Rows) -> alt.HConcatChart:
     points = [
         {
             **row,
-            "relative": 10 ** min(float(str(row["log_relative"])), ceiling),
+            "relative": 10 ** min(number(row["log_relative"]), ceiling),
             "what": _NAMES[str(row["norm"])] + (", branches start at 0 (control)" if row["part"] == "control" else ""),
         }
         for row in chosen(rows, kind="step")

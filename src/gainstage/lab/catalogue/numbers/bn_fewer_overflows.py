@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, curves
-from gainstage.lab.judge import Judgement, described, equality, one_sided, paired_differences
+from gainstage.lab.judge import Judgement, described, equality, number, one_sided, paired_differences
 
 if TYPE_CHECKING:
     import altair as alt
@@ -77,7 +77,7 @@ def draw_thresholds(rows: Rows) -> alt.LayerChart:
         {
             "seed": row["seed"],
             "depth": 0 if row["part"] == "control" else row["depth"],
-            "scale": 10 ** float(str(row["log_scale"])),
+            "scale": 10 ** number(row["log_scale"]),
             "norm": names[str(row["norm"])],
         }
         for row in rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, strips
-from gainstage.lab.judge import Judgement, bound, combine, identity, worst_per_seed
+from gainstage.lab.judge import Judgement, bound, combine, identity, number, worst_per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -65,7 +65,7 @@ def draw_dependence(rows: Rows) -> alt.LayerChart:
             "seed": row["seed"],
             "what": f"{norms[str(row['norm'])]}{', evaluating' if row['part'] == 'control' else ''}: "
             f"{CHANGES[str(row['change'])]}",
-            "error": max(float(str(row["output_change"])), _FLOOR),
+            "error": max(number(row["output_change"]), _FLOOR),
         }
         for row in rows
     ]

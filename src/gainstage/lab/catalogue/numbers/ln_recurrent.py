@@ -20,6 +20,7 @@ from gainstage.lab.judge import (
     combine,
     described,
     identity,
+    number,
     one_sided,
     per_seed,
     worst_per_seed,
@@ -126,7 +127,7 @@ def _trained(rows: Rows) -> list[str]:
 def draw_states(rows: Rows) -> alt.HConcatChart:
     """The size of the state and of its gradient over the sequence, for each norm, at the outer gains."""
     steps = chosen(rows, kind="step")
-    gains = sorted({float(str(row["gain"])) for row in steps if row["part"] == "claim"})
+    gains = sorted({number(row["gain"]) for row in steps if row["part"] == "claim"})
     ends = (gains[0], gains[-1])
     points = [{**row, "what": _label(row)} for row in steps if row["part"] == "control" or _shown(row, ends)]
     columns = {"log_state": "log10 rms of the state", "log_gradient": "log10 rms of ∂L/∂h"}

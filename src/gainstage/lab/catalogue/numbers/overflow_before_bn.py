@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
-from gainstage.lab.judge import Judgement, combine, described, equality, identity, per_seed
+from gainstage.lab.judge import Judgement, combine, described, equality, identity, number, per_seed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -62,7 +62,7 @@ def judge_overflow(rows: Rows, design: OverflowDesign) -> Judgement:
 
 def judge_control(rows: Rows, design: OverflowDesign) -> Judgement:
     """bfloat16 and float32 overflow at none of the scales."""
-    counts = [float(str(row["overflows"])) for row in rows if row["kind"] == "threshold"]
+    counts = [number(row["overflows"]) for row in rows if row["kind"] == "threshold"]
     return identity(counts, name=f"number of scales up to 1e{design.decades} that overflowed", tolerance=0.0)
 
 

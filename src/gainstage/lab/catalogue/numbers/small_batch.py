@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gainstage.lab.claim import Claim, Control, Deferred, Design, Rows, Scope
 from gainstage.lab.figures import Along, curves
-from gainstage.lab.judge import Judgement, combine, described, one_sided, paired_differences
+from gainstage.lab.judge import Judgement, combine, described, number, one_sided, paired_differences
 
 if TYPE_CHECKING:
     import altair as alt
@@ -82,7 +82,7 @@ def _rises(rows: Rows, norm: str, size: int, largest: int) -> list[float]:
 
 def draw_errors(rows: Rows) -> alt.LayerChart:
     """The error over the batch size for each norm; none is the control."""
-    points = [{**row, "percent": 100 * float(str(row["test_error"]))} for row in rows]
+    points = [{**row, "percent": 100 * number(row["test_error"])} for row in rows]
     return curves(
         points,
         Along("batch_size", "samples of a batch B; learning rate in proportion to B", log=True),

@@ -15,7 +15,7 @@ from gainstage.lab.apparatus.stepping import batches, initialized, sgd_step
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.confrontations.large_rates import largest_usable
 from gainstage.lab.catalogue.confrontations.why_it_works import WhyDesign
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 from gainstage.lab.measurements.confrontations.two_shifts import gradient_shift
 from gainstage.landscape import ranks, smoothness
 from gainstage.sweep import Spec
@@ -126,7 +126,7 @@ def _gradient(model: nn.Module, layer: nn.Linear, inputs: Tensor, targets: Tenso
 
 
 def _best(rows: Sequence[Row]) -> float:
-    return max(float(str(row["test_accuracy"])) for row in rows)
+    return max(number(row["test_accuracy"]) for row in rows)
 
 
 def _geometric(values: Sequence[float]) -> float | None:

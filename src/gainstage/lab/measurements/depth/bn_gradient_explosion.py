@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.catalogue.depth.bn_gradient_explosion import ExplosionDesign
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator
@@ -69,7 +70,7 @@ def log_gradients(design: ExplosionDesign, seed: int, net: Net) -> list[float]:
 
     As many batches go through a net as have the samples of ``design.batch``; their logarithms are averaged.
     """
-    draws, device = generator(seed, "bn-gradient-explosion", repr(net)), _device(design)
+    draws, device = generator(seed, "bn-gradient-explosion", repr(net)), device_of(design.device)
     batches = max(1, design.batch // net.batch)
     h = torch.randn(batches, net.batch, design.width, generator=draws).to(device)
     hidden: list[Tensor] = []
@@ -97,7 +98,3 @@ def _slope(values: list[float]) -> float:
     middle = (len(values) - 1) / 2
     scale = sum((index - middle) ** 2 for index in range(len(values)))
     return sum((index - middle) * value for index, value in enumerate(values)) / scale
-
-
-def _device(design: ExplosionDesign) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if design.device == "auto" else design.device

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gainstage.lab.apparatus.rates import at_best, flat, grid, largest_usable, number, rate_runs
+from gainstage.lab.apparatus.rates import best_run, flat, grid, largest_usable, rate_runs
 from gainstage.lab.catalogue.depth.clipping_substitute import ClippingDesign
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 from gainstage.sweep import Row as Run
 
 
@@ -42,7 +42,7 @@ def _row(run: Run) -> Row:
 
 def _summary(rows: Sequence[Row], variant: str, scale: float) -> Row:
     mine = [row for row in rows if row["variant"] == variant and row["scale"] == scale]
-    best, largest = at_best(mine), largest_usable(mine)
+    best, largest = best_run(mine), largest_usable(mine)
     return {
         "kind": "summary", "variant": variant, "scale": scale, "best_what": best["what"], "best_lr": best["lr"],
         "best_accuracy": best["test_accuracy"],

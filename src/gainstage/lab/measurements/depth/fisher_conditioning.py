@@ -7,8 +7,9 @@ import math
 import torch
 from torch import nn
 
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.catalogue.depth.fisher_conditioning import FisherDesign
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 from gainstage.landscape import curvature
 from gainstage.seeding import generator, preserved_rng
 
@@ -60,7 +61,7 @@ def sharpness(model: nn.Module, inputs: torch.Tensor, design: FisherDesign) -> f
 
 
 def _rows(design: FisherDesign, seed: int, name: str, place: str, *, tanh: bool) -> list[Row]:
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if design.device == "auto" else design.device
+    device = device_of(design.device)
     rows: list[Row] = []
     for width in design.widths:
         with preserved_rng():
@@ -75,7 +76,7 @@ def _exponent(rows: list[Row]) -> float | None:
     values = [row["sharpness"] for row in rows]
     if None in values:
         return None
-    x = [math.log(float(str(row["width"]))) for row in rows]
-    y = [math.log(float(str(value))) for value in values]
+    x = [math.log(number(row["width"])) for row in rows]
+    y = [math.log(number(value)) for value in values]
     middle = sum(x) / len(x)
     return sum((a - middle) * b for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)

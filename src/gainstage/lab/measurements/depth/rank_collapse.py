@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gainstage.lab.catalogue.depth.rank_collapse import RANKS, CollapseDesign
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 from gainstage.landscape import ranks
 from gainstage.seeding import generator
 
@@ -114,8 +114,8 @@ def _plain_rows(design: CollapseDesign, seed: int) -> list[Row]:
 def _exponent_row(rows: Sequence[Row]) -> Row:
     """Least-squares slopes of ln(r - 1) and of ln r over ln d, with batch norm."""
     late = [row for row in rows if row["kind"] == "late" and row["net"] == "batch"]
-    x = [math.log(float(str(row["width"]))) for row in late]
-    found = [float(str(row["trace_rank"])) for row in late]
+    x = [math.log(number(row["width"])) for row in late]
+    found = [number(row["trace_rank"]) for row in late]
     beyond = _slope(x, [math.log(rank - 1) for rank in found]) if min(found) > 1 else None
     return {
         "kind": "exponent", "net": "batch", "exponent": beyond,

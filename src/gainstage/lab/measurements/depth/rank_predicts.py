@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gainstage.lab.apparatus.rates import at_best
+from gainstage.lab.apparatus.devices import device_of
+from gainstage.lab.apparatus.rates import best_run
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.depth.rank_predicts import PredictsDesign, spearman
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 from gainstage.landscape import ranks
 from gainstage.sweep import Spec
 from gainstage.sweep.data import loaded
@@ -28,7 +29,7 @@ def measure(design: PredictsDesign, seed: int) -> list[Row]:
     rows: list[Row] = []
     for net, factor, depth in _cases(design):
         at = (net, _HE * factor, depth)
-        best = at_best([row for row in trained if (row["norm"], row["scale"], row["depth"]) == at])
+        best = best_run([row for row in trained if (row["norm"], row["scale"], row["depth"]) == at])
         rank = _rank(_initial(spec, net, depth, factor), loaded(spec).train_inputs[: design.samples])
         named: Row = {"kind": "net", "net": net, "scale": factor, "depth": depth}
         rows.append({**named, "rank": rank, "accuracy": best["test_accuracy"], "best_lr": best["lr"]})
@@ -45,7 +46,7 @@ def control(design: PredictsDesign, seed: int) -> list[Row]:
         for depth in design.depths:
             model = _initial(spec, "none", depth)
             with torch.no_grad():
-                guesses = model(data.test_inputs.to(_device(design))).argmax(1).cpu()
+                guesses = model(data.test_inputs.to(device_of(design.device))).argmax(1).cpu()
             accuracy = float((guesses == data.test_targets.cpu()).float().mean())
             rank = _rank(model, data.train_inputs[: design.samples])
             found.append({"kind": "net", "net": "none", "depth": depth, "rank": rank, "accuracy": accuracy})
@@ -59,7 +60,8 @@ def specification(design: PredictsDesign, seed: int) -> Spec:
         name="rank-predicts", model="gainstage.lab.apparatus.networks:mlp", data=design.data,
         points=[{"norm": net, "scale": _HE * factor, "depth": depth} for net, factor, depth in _cases(design)],
         axes={"lr": design.lrs}, fixed={"width": design.width, "seed": seed, "batch_size": design.batch},
-        steps=design.steps, measure=(design.steps,), metrics=("train_loss", "test_accuracy"), device=_device(design),
+        steps=design.steps, measure=(design.steps,), metrics=("train_loss", "test_accuracy"),
+        device=device_of(design.device),
     )  # fmt: skip
 
 
@@ -97,9 +99,5 @@ def _within_row(rows: Sequence[Row], design: PredictsDesign) -> Row:
 
 def _correlation(rows: Sequence[Row]) -> float:
     """Spearman's; equal accuracies of all are no correlation."""
-    columns = [[float(str(row[key])) for row in rows] for key in ("rank", "accuracy")]
+    columns = [[number(row[key]) for row in rows] for key in ("rank", "accuracy")]
     return spearman(*columns) or 0.0
-
-
-def _device(design: PredictsDesign) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if design.device == "auto" else design.device

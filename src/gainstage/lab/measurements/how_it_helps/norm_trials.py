@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.training import final_rows
-from gainstage.lab.apparatus.walk import DATA, NETWORKS, chosen_device
+from gainstage.lab.apparatus.walk import DATA, NETWORKS
 from gainstage.lab.catalogue.how_it_helps.norm_trials import TrialDesign
 from gainstage.lab.judge import Row
 from gainstage.sweep import Spec
@@ -43,6 +44,6 @@ def _rows(
         steps=design.steps,
         measure=(design.steps,),
         metrics=("train_loss", "train_accuracy", "test_accuracy"),
-        device=chosen_device(design.device),
+        device=device_of(design.device),
     )
     return final_rows(spec, keep=("norm", "scale", "lr"))

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from gainstage.lab.apparatus.walk import DATA, NETWORKS, Halt, chosen_device, halts
+from gainstage.lab.apparatus.devices import device_of
+from gainstage.lab.apparatus.walk import DATA, NETWORKS, Halt, halts
 from gainstage.lab.catalogue.how_it_helps.along_training import AlongDesign
 from gainstage.lab.catalogue.how_it_helps.smoothness_design import SmoothnessDesign
 from gainstage.lab.judge import Row
@@ -43,7 +44,7 @@ def training(design: AlongDesign, seed: int, norm: str, lr: float) -> Spec:
         },
         steps=design.steps,
         measure=design.every,
-        device=chosen_device(design.device),
+        device=device_of(design.device),
     )  # fmt: skip
 
 

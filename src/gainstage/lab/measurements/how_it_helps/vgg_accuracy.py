@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gainstage.lab.apparatus.convnets import vgg
-from gainstage.lab.apparatus.fitting import device_of
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.how_it_helps.vgg_accuracy import PAPER, VggDesign
 from gainstage.lab.judge import Row
@@ -33,6 +33,6 @@ def _rows(design: VggDesign, seed: int, data: str, steps: int) -> list[Row]:
         steps=steps,
         measure=(steps,),
         metrics=("train_accuracy", "test_accuracy"),
-        device=device_of(design.device).type,
+        device=device_of(design.device),
     )  # fmt: skip
     return final_rows(spec, keep=("norm",), mode="looped")

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from gainstage import theory
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.plain_convnets import KERNELS, circular, circular_transposed, plain_cnn
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.initialization.delta_orthogonal_depth import DeltaDesign
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 from gainstage.seeding import generator
 from gainstage.sweep import Spec
 
@@ -95,7 +96,7 @@ def _logs(values: list[Tensor]) -> list[float]:
 
 def _trained(design: DeltaDesign, seed: int, draw: str, weight_var: float) -> float:
     """The training accuracy at the best rate."""
-    device = "cuda" if design.device == "auto" and torch.cuda.is_available() else "cpu"
+    device = device_of(design.device)
     spec = Spec(
         name="delta-orthogonal-depth", model=plain_cnn, data=design.data, axes={"lr": design.rates},
         fixed={
@@ -104,4 +105,4 @@ def _trained(design: DeltaDesign, seed: int, draw: str, weight_var: float) -> fl
         },
         steps=design.train_steps, measure=(design.train_steps,), metrics=("train_accuracy",), device=device,
     )  # fmt: skip
-    return max(float(str(row["train_accuracy"])) for row in final_rows(spec, keep=("lr",)))
+    return max(number(row["train_accuracy"]) for row in final_rows(spec, keep=("lr",)))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-
 from gainstage import theory
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.drawn_networks import mean_field_mlp
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.initialization.edge_of_chaos import EdgeDesign
@@ -34,7 +33,7 @@ def six_depth_scales(weight_var: float, bias_var: float) -> float:
 
 
 def _rows(design: EdgeDesign, seed: int, depths: Sequence[int], *, skips: bool) -> list[Row]:
-    device = "cuda" if design.device == "auto" and torch.cuda.is_available() else "cpu"
+    device = device_of(design.device)
     spec = Spec(
         name="edge-of-chaos", model=mean_field_mlp, data=design.data,
         axes={"depth": depths, "scale": [math.sqrt(weight_var) for weight_var in design.weight_vars]},

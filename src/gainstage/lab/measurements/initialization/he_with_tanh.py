@@ -6,11 +6,12 @@ import math
 
 import torch
 
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.drawn_networks import RULES, ruled_mlp
 from gainstage.lab.apparatus.propagation import drawn, gradients, log_squares, preactivations
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.initialization.he_with_tanh import TanhDesign
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 from gainstage.seeding import generator
 from gainstage.sweep import Spec
 
@@ -28,7 +29,7 @@ def control(design: TanhDesign, seed: int) -> list[Row]:
 
 def _trained(design: TanhDesign, seed: int, activation: str, depths: tuple[int, ...]) -> list[Row]:
     """The best test accuracy over the rates, by depth and rule."""
-    device = "cuda" if design.device == "auto" and torch.cuda.is_available() else "cpu"
+    device = device_of(design.device)
     spec = Spec(
         name="he-with-tanh", model=ruled_mlp, data=design.data,
         axes={"depth": depths, "rule": tuple(RULES), "lr": design.rates},
@@ -40,8 +41,8 @@ def _trained(design: TanhDesign, seed: int, activation: str, depths: tuple[int, 
     )  # fmt: skip
     best: dict[tuple[int, str], tuple[float, float]] = {}
     for row in final_rows(spec, keep=("depth", "rule", "lr")):
-        case = (int(str(row["depth"])), str(row["rule"]))
-        best[case] = max(best.get(case, (-1.0, 0.0)), (float(str(row["test_accuracy"])), float(str(row["lr"]))))
+        case = (int(number(row["depth"])), str(row["rule"]))
+        best[case] = max(best.get(case, (-1.0, 0.0)), (number(row["test_accuracy"]), number(row["lr"])))
     return [
         {
             "kind": "trained", "activation": activation, "depth": depth, "rule": rule, "accuracy": accuracy, "lr": lr,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gainstage.lab.apparatus.rates import flat, grid, largest_usable, number, rate_runs, steps_to
+from gainstage.lab.apparatus.rates import flat, grid, largest_usable, rate_runs, steps_to
 from gainstage.lab.catalogue.normalization.bn_higher_lr import HigherDesign
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 
 
 def measure(design: HigherDesign, seed: int) -> list[Row]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from gainstage.lab.apparatus.initialized import CENTERED, initialized
+from gainstage.lab.apparatus.devices import device_of
+from gainstage.lab.apparatus.draws import CENTERED, drawn
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.normalization.bn_init_sensitivity import SensitivityDesign
 from gainstage.lab.judge import Row
@@ -26,7 +25,7 @@ def control(design: SensitivityDesign, seed: int) -> list[Row]:
 def _trained(design: SensitivityDesign, seed: int, norms: Sequence[str]) -> list[Row]:
     spec = Spec(
         name="bn-init-sensitivity",
-        model=initialized,
+        model=drawn,
         data=design.data,
         axes={"norm": norms, "scale": design.scales, "lr": design.lrs},
         fixed={
@@ -36,14 +35,8 @@ def _trained(design: SensitivityDesign, seed: int, norms: Sequence[str]) -> list
         steps=design.steps,
         measure=[design.steps],
         metrics=("train_loss", "test_accuracy"),
-        device=_device(design.device),
+        device=device_of(design.device),
     )  # fmt: skip
     # Large networks fill a GPU one at a time.
     mode = "vectorised" if design.device == "cpu" else "looped"
     return final_rows(spec, keep=("norm", "scale", "lr"), mode=mode)
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"

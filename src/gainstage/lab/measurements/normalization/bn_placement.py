@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from gainstage.lab.apparatus.rates import at_best, copy_of, flat, grid, largest_usable, number, rate_runs
+from gainstage.lab.apparatus.rates import best_run, copy_of, flat, grid, largest_usable, rate_runs
 from gainstage.lab.catalogue.normalization.bn_placement import PlacementDesign
 from gainstage.lab.figures import chosen
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 
 PLACES = ("before", "after")
 
@@ -31,7 +31,7 @@ def _rows(design: PlacementDesign, seed: int, lrs: tuple[float, ...], activation
 
 
 def _summary(rows: list[Row], place: str) -> Row:
-    best, largest = at_best(rows), largest_usable(rows)
+    best, largest = best_run(rows), largest_usable(rows)
     return {
         "kind": "summary", "placement": place, "best_lr": best["lr"], "best_accuracy": best["test_accuracy"],
         "log_largest_lr": None if largest is None else math.log10(number(largest)),

@@ -9,7 +9,8 @@ from typing import cast
 import torch
 from torch import nn
 
-from gainstage.lab.apparatus.fitting import Training, device_of, he_started, matched_row
+from gainstage.lab.apparatus.devices import device_of
+from gainstage.lab.apparatus.fitting import Training, he_started, matched_row
 from gainstage.lab.apparatus.label_noise import mislabeled, named
 from gainstage.lab.apparatus.noise import grouped, settle
 from gainstage.lab.catalogue.normalization.bn_regularizes import WHOLE, RegularizesDesign

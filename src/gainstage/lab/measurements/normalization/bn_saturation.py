@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gainstage.lab.apparatus.initialized import initialized
+from gainstage.lab.apparatus.draws import drawn
 from gainstage.lab.catalogue.normalization.bn_saturation import ACTIVATIONS, FLAT, SaturationDesign
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator, preserved_rng
@@ -46,7 +46,7 @@ def made(design: SaturationDesign, seed: int, activation: str, norm: str, scale:
         data: For the numbers of inputs and classes.
     """
     with preserved_rng(generator(seed, "bn-saturation", "weights").initial_seed()):
-        model = initialized(
+        model = drawn(
             MLP, "glorot", "none" if norm == "none" else "batch", depth=design.depth, width=design.width,
             activation=activation, inputs=data.train_inputs.shape[1], classes=int(data.train_targets.max()) + 1,
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gainstage.lab.apparatus.initialized import initialized
+from gainstage.lab.apparatus.draws import drawn
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.normalization.bn_sigmoid import SigmoidDesign
 from gainstage.lab.judge import Row
@@ -26,7 +26,7 @@ def control(design: SigmoidDesign, seed: int) -> list[Row]:
 def _trained(design: SigmoidDesign, seed: int, depths: Sequence[int], scales: Sequence[float]) -> list[Row]:
     spec = Spec(
         name="bn-sigmoid",
-        model=initialized,
+        model=drawn,
         data=design.data,
         points=[{"norm": "batch", "scale": 1.0}, *({"norm": "none", "scale": scale} for scale in scales)],
         axes={"depth": depths, "lr": design.lrs},

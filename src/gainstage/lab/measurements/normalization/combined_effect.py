@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from gainstage.lab.apparatus.initialized import initialized
+from gainstage.lab.apparatus.devices import device_of
+from gainstage.lab.apparatus.draws import drawn
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.normalization.combined_effect import CombinedDesign
 from gainstage.lab.judge import Row
@@ -27,7 +26,7 @@ def control(design: CombinedDesign, seed: int) -> list[Row]:
 def _trained(design: CombinedDesign, seed: int, cases: Sequence[tuple[str, float]]) -> list[Row]:
     spec = Spec(
         name="combined-effect",
-        model=initialized,
+        model=drawn,
         data=design.data,
         points=[{"norm": norm, "scale": scale} for norm, scale in cases],
         axes={"lr": design.lrs},
@@ -38,14 +37,8 @@ def _trained(design: CombinedDesign, seed: int, cases: Sequence[tuple[str, float
         steps=design.steps,
         measure=[design.steps],
         metrics=("train_loss", "test_accuracy"),
-        device=_device(design.device),
+        device=device_of(design.device),
     )  # fmt: skip
     # Large networks fill a GPU one at a time.
     mode = "vectorised" if design.device == "cpu" else "looped"
     return final_rows(spec, keep=("norm", "scale", "lr"), mode=mode)
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"

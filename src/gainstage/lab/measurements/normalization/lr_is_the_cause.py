@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gainstage.lab.apparatus.rates import at_best, copy_of, flat, grid, rate_runs
+from gainstage.lab.apparatus.rates import best_run, copy_of, flat, grid, rate_runs
 from gainstage.lab.catalogue.normalization.lr_is_the_cause import CauseDesign
 from gainstage.lab.figures import chosen
 from gainstage.lab.judge import Row, Value
@@ -31,5 +31,5 @@ def _rows(design: CauseDesign, seed: int, points: Sequence[dict[str, Value]], sc
 
 
 def _summary(rows: Sequence[Row]) -> Row:
-    best = at_best(rows)
+    best = best_run(rows)
     return {"kind": "summary", "norm": best["norm"], "best_lr": best["lr"], "best_accuracy": best["test_accuracy"]}

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gainstage.lab.apparatus.initialized import initialized
+from gainstage.lab.apparatus.draws import drawn
 from gainstage.lab.catalogue.normalization.weight_growth import GrowthDesign
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator, preserved_rng
@@ -47,7 +47,7 @@ class Run:
         self._draws = generator(seed, "weight-growth", "batches")
         self._design = design
         with preserved_rng(generator(seed, "weight-growth", "weights").initial_seed()):
-            model = initialized(
+            model = drawn(
                 MLP, "he", norm, depth=design.depth, width=design.width, inputs=self._inputs.shape[1],
                 classes=int(self._targets.max()) + 1,
             )  # fmt: skip

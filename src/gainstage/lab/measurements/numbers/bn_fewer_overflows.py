@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.networks import mlp
 from gainstage.lab.apparatus.overflow import (
     beyond,
@@ -16,7 +17,6 @@ from gainstage.lab.apparatus.overflow import (
     scaled,
     scales,
 )
-from gainstage.lab.apparatus.training import device_named
 from gainstage.lab.catalogue.numbers.bn_fewer_overflows import NORMS, DepthDesign
 from gainstage.lab.judge import Row
 
@@ -32,7 +32,7 @@ def control(design: DepthDesign, seed: int) -> list[Row]:
 
 
 def _row(design: DepthDesign, seed: int, depth: int, norm: str, *, whole: bool) -> Row:
-    device = device_named(design.device)
+    device = device_of(design.device)
     inputs, targets = (tensor.to(device) for tensor in drawn_batch(design.data, design.batch, seed))
     model = he_network(mlp, seed, depth=depth, width=design.width, norm=norm, inputs=inputs.shape[1]).to(device)
     grid = scales(design.decades, design.per_decade)

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.trained_network import trained_network
-from gainstage.lab.apparatus.training import device_named
 from gainstage.lab.catalogue.numbers.forgotten_eval import LARGE, SHUFFLED, SMALL, SORTED, EvalDesign
 from gainstage.lab.judge import Row
 from gainstage.seeding import generator
@@ -66,7 +66,7 @@ def _trained(design: EvalDesign, seed: int, norm: str) -> tuple[Spec, nn.Module]
     spec = Spec(
         name="forgotten-eval", model=design.network, data=design.data, steps=design.steps, measure=(design.steps,),
         fixed={**options, "lr": design.lr, "momentum": 0.9, "batch_size": design.batch_size, "seed": seed},
-        metrics=("train_loss",), device=str(device_named(design.device)),
+        metrics=("train_loss",), device=device_of(design.device),
     )  # fmt: skip
     return spec, trained_network(spec, spec.cells()[0])
 

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.overflow import (
     DTYPES,
     beyond,
@@ -18,9 +19,8 @@ from gainstage.lab.apparatus.overflow import (
     scaled,
     scales,
 )
-from gainstage.lab.apparatus.training import device_named
 from gainstage.lab.catalogue.numbers.overflow_before_bn import HALF, WIDE, OverflowDesign
-from gainstage.lab.judge import Row
+from gainstage.lab.judge import Row, number
 from gainstage.sweep.references import resolve
 
 # What float16 rounds to infinity: half a step beyond 65504, its largest number.
@@ -53,7 +53,7 @@ def largest_product(model: nn.Sequential, inputs: Tensor) -> float:
 def _subject(design: OverflowDesign, seed: int) -> tuple[nn.Sequential, Tensor]:
     options = {"width": design.width, "norm": "batch", **({"depth": design.depth} if design.depth else {})}
     model = he_network(resolve(design.network), seed, **options)
-    device, (inputs, _) = device_named(design.device), drawn_batch(design.data, design.batch, seed)
+    device, (inputs, _) = device_of(design.device), drawn_batch(design.data, design.batch, seed)
     return nn.Sequential(*model.children()).to(device), inputs.to(device)
 
 
@@ -69,7 +69,7 @@ def _scan(design: OverflowDesign, model: nn.Sequential, inputs: Tensor, name: st
             "product": found and found.product, "nan": found.nan if found else 0, "inf": found.inf if found else 0,
         })  # fmt: skip
     broken = [row for row in rows if row["op"] is not None]
-    first = float(str(broken[0]["scale"])) if broken else beyond(grid)
+    first = number(broken[0]["scale"]) if broken else beyond(grid)
     threshold: Row = {
         "kind": "threshold", "dtype": name, "overflows": len(broken), "log_scale": math.log10(first),
         "log_ratio": log_ratio(first, ROUNDS_TO_INFINITY / largest_product(model, inputs)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gainstage.lab.apparatus.fitting import device_of
+from gainstage.lab.apparatus.devices import device_of
 from gainstage.lab.apparatus.training import final_rows
 from gainstage.lab.catalogue.numbers.small_batch import NORMS, SmallBatchDesign
 from gainstage.lab.judge import Row
@@ -37,7 +37,7 @@ def specification(design: SmallBatchDesign, seed: int, norms: Sequence[str], siz
         },
         measure=(0,),
         metrics=("test_accuracy",),
-        device=device_of(design.device).type,
+        device=device_of(design.device),
     )  # fmt: skip
     steps = design.epochs * (loaded(spec).samples // size)
     return replace(spec, steps=steps, measure=(steps,))

@@ -1,11 +1,10 @@
-import math
-
 import pytest
 import torch
 from torch import nn
 
 from gainstage.errors import UnknownNameError
-from gainstage.lab.apparatus.initialized import Centering, initialized
+from gainstage.lab.apparatus.draws import drawn
+from gainstage.norm.layers import MeanOnlyBatchNorm
 from gainstage.seeding import preserved_rng
 
 MLP = "gainstage.lab.apparatus.networks:mlp"
@@ -13,7 +12,7 @@ MLP = "gainstage.lab.apparatus.networks:mlp"
 
 def made(draws="he", norm="none", **options):
     with preserved_rng(0):
-        return initialized(MLP, draws, norm, **{"depth": 2, "width": 256, **options})
+        return drawn(MLP, draws, norm, **{"depth": 2, "width": 256, **options})
 
 
 @pytest.mark.parametrize(("draws", "variance"), [("he", 2 / 256), ("glorot", 2 / (256 + 256))])
@@ -35,27 +34,12 @@ def test_the_norms_share_their_draws():
             assert torch.equal(one, other)
 
 
-def test_centering_takes_the_mean_and_leaves_the_scale():
-    layer, x = Centering(3), 5 + 2 * torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
-    y = layer(x)
-    torch.testing.assert_close(y, x - x.mean(0))
-    torch.testing.assert_close(layer(10 * x), 10 * y)
-    # momentum 0.1 over the two batches, from 0
-    torch.testing.assert_close(layer.eval()(x), x - (0.1 * 0.9 + 0.1 * 10) * x.mean(0))
-
-
-def test_centering_takes_every_batch_norm_s_place():
+def test_a_norm_that_centers_takes_every_batch_norm_s_place():
     kinds = [type(layer) for layer in made(norm="centered").modules()]
-    assert kinds.count(Centering) == 2
+    assert kinds.count(MeanOnlyBatchNorm) == 2
     assert nn.BatchNorm1d not in kinds
 
 
 def test_unknown_draws_are_named():
     with pytest.raises(UnknownNameError, match="draws"):
         made("hee")
-
-
-def test_pictures_are_centered_by_channel():
-    x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 3
-    assert float(Centering(3)(x).detach().mean((0, 2, 3)).abs().max()) == pytest.approx(0, abs=1e-6)
-    assert math.isclose(float(Centering(3)(x).detach().std()), float(x.std()), rel_tol=0.01)
