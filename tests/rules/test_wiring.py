@@ -189,3 +189,85 @@ def test_copies_of_half_precision_weights_are_held_on_purpose() -> None:
 def test_not_assessed_without_what_it_needs() -> None:
     codes = {entry.code for entry in gs.check(mlp(), BATCH, select="OPT006").not_assessed}
     assert codes == {"OPT006"}
+
+
+class Mistaken(nn.Module):
+    """Computes a second layer, and reads something else."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first, self.second, self.last, self.how = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 3), how
+
+    def forward(self, x: torch.Tensor) -> object:
+        hidden = torch.relu(self.first(x))
+        more = torch.relu(self.second(hidden))
+        if self.how == "returned":
+            return {"logits": self.last(hidden), "more": more}
+        if self.how == "argmax":
+            return self.last(F.one_hot(self.second(x).argmax(1), 16).float() + 0 * x)
+        return self.last(more if self.how == "read" else hidden)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"), [("overlooked", ["warning"]), ("returned", ["info"]), ("read", []), ("argmax", ["warning"])]
+)
+def test_what_is_computed_and_goes_nowhere(how: str, expected: list[str]) -> None:
+    assert spoken("GRD003", Mistaken(how)) == expected
+
+
+class Hidden(nn.Module):
+    """Keeps a layer where `named_parameters` does not look."""
+
+    def __init__(self, layer: nn.Module, *, grad: bool = True) -> None:
+        super().__init__()
+        self.layers, self.last, self.grad = [layer], nn.Linear(16, 3), grad
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
+            hidden = self.layers[0](x)
+        return self.last(torch.relu(hidden))
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(16, 16), nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 16, bias=False))])
+@pytest.mark.parametrize("optimized", [False, True])
+def test_layers_in_a_list_are_no_parameters(layer: nn.Module, optimized: bool) -> None:
+    model = Hidden(layer)
+    options = {"optimizer": torch.optim.SGD(model.parameters(), lr=0.1)} if optimized else {}
+    report = gs.check(model, BATCH, select="OPT006", **options)
+    assert [f.severity for f in report.findings] == ["error"]
+    assert "does not list" in report.findings[0].message
+    assert f"{sum(1 for _ in layer.parameters())} parameters" in report.findings[0].message
+
+
+def test_what_is_kept_in_a_list_on_purpose() -> None:
+    frozen = nn.Linear(16, 16).requires_grad_(False)
+    assert spoken("OPT006", Hidden(frozen)) == []
+    assert spoken("OPT006", Hidden(nn.Linear(16, 16), grad=False)) == []
+    held = Hidden(nn.Linear(16, 16))
+    everything = [*held.parameters(), *held.layers[0].parameters()]
+    assert spoken("OPT006", held, optimizer=torch.optim.SGD(everything, lr=0.1)) == []
+
+
+def test_a_loss_may_have_parameters_of_its_own() -> None:
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3))
+
+        def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return F.cross_entropy(outputs * self.scale, targets)
+
+    assert spoken("OPT006", gs.Subject(mlp(), BATCH, Weighted())) == []
+
+
+def test_parameters_that_stand_in_for_the_model_s() -> None:
+    class Stateless(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            fast = {name: 0.9 * parameter for name, parameter in self.net.named_parameters()}
+            return torch.func.functional_call(self.net, fast, (x,))
+
+    assert spoken("OPT006", Stateless()) == []

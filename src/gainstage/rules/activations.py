@@ -125,7 +125,7 @@ def saturated_units(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 @rule(
     "ACT004", "output-loss-mismatch", severities=("error", "warning", "info"), cause="loss",
-    explains=("OPT002", "OPT003", "INI006", "GRD001"),
+    explains=("OPT002", "OPT003", "INI006", "GRD001", "GRD003"),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -143,9 +143,11 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The network's last operation does not fit the loss.
 
     What: softmax, sigmoid or a rectifier before cross-entropy; sigmoid before BCE-with-logits; anything but
-        probabilities before BCE; raw outputs before NLL; a bounded output for targets beyond its bounds.
+        probabilities before BCE; raw outputs before NLL, KL divergence or CTC; a bounded output for targets beyond its
+        bounds; softmax over the samples instead of the classes, or over a single output.
     Why it hurts: the loss squashes a second time, or takes logarithms of what are no probabilities: gradients
-        shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes).
+        shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes). Softmax of
+        a single output is 1, and cross-entropy over a single class 0, whatever the weights are.
     How measured: the operation that produced what the loss reads, and the operations of the loss, as they ran.
     When it is a false alarm: log-softmax before cross-entropy changes nothing, log-softmax of log-softmax being
         itself; it is reported as worth knowing only.
@@ -188,6 +190,16 @@ Verdict = tuple[Severity, str, str, bool]
 def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
     if set(loss.via) - {"dropout"}:  # something between the layer and the loss changes what it reads
         return None
+    if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
+        what = "Cross-entropy over a single output is 0, whatever the model says."
+        return "error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.", False
+    if layer.op in ("softmax", "log_softmax"):
+        misplaced = _misplaced_softmax(layer)
+        if misplaced is not None:
+            return misplaced
+    if loss.name in ("KLDivLoss", "kl_div", "CTCLoss", "ctc_loss") and layer.op != "log_softmax":
+        what = f"{loss.name} expects log-probabilities, and the model ends in {layer.op}."
+        return "error", what, "End the model in log-softmax.", False
     if loss.ops[0] == "log_softmax":
         return _before_cross_entropy(layer)
     if loss.ops[0] == "binary_cross_entropy_with_logits" and layer.op in (
@@ -206,6 +218,21 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
     if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
         return _before_regression(layer, trace)
+    return None
+
+
+def _misplaced_softmax(layer: LayerRecord) -> Verdict | None:
+    """Of a softmax whose outputs do not sum to one over the classes of a sample, or over nothing else than one."""
+    dim = int((layer.attributes or {}).get("dim", -1))
+    if not layer.shape or dim < 0:
+        return None
+    if layer.shape[dim] == 1:
+        value = 1 if layer.op == "softmax" else 0
+        what = f"The model ends in {layer.op} over a single output, which is {value} whatever the weights are."
+        return "error", what, "Use a sigmoid for a single output, or one output per class.", False
+    if dim == 0 and len(layer.shape) > 1 and layer.shape[0] == layer.batch_size:
+        what = f"The model ends in {layer.op} over dimension 0: over {layer.shape[0]} samples, not over the outputs."
+        return "error", what, f"Name the dimension of the classes: {layer.op}(x, dim=-1), or dim=1 for images.", False
     return None
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, counted, rule
 from gainstage.rules.signal import MAPS, stream
-from gainstage.trace.records import LayerRecord, OptimizerRecord, ParameterRecord, Trace
+from gainstage.trace.records import LayerRecord, OptimizerRecord, ParameterRecord, Trace, UnregisteredRecord
 
 FEW = 16  # samples: in fewer, dropping whole samples may leave a layer without any by chance
 DEAD = 0.99  # share of units: what ACT001 calls an error explains a gradient of zero
@@ -44,9 +44,11 @@ def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """A parameter that is meant to be trained receives no gradient, or one of exactly zero.
 
     What: error: the loss has no gradient at all. Warning: it ends on the way to a layer that the loss depends on, at
-        an operation that passes none or nothing but zeros. Info: parameters that this batch's loss does not depend on.
+        an operation that passes none or nothing but zeros; or a layer's output is computed and goes nowhere. Info:
+        parameters that this batch's loss does not depend on.
     Why it hurts: what receives no gradient keeps its initial values for ever, and nothing says so.
-    How measured: the gradients of one backward pass, along the shortest way back from the loss, past all branches.
+    How measured: the gradients of one backward pass, along the shortest way back from the loss, past all branches;
+        and which layer's output any other layer, the loss or the model's output is made of.
     When it is a false alarm: a trunk that is to stay as it is, cut off by detach(). A part that runs under no_grad,
         and parameters that the optimizer does not hold, are taken to be frozen on purpose; so are parameters that
         nothing has read (idle experts, heads for another task). Zeros behind weights of zero (zero-γ, LoRA, Fixup,
@@ -63,7 +65,7 @@ def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if all(parameter.grad_rms is None for parameter in trained):
         yield from _nothing_at_all(trace, trained)
         return
-    cut = _cut(trace) or _zeroed(trace)
+    cut = _cut(trace) or _zeroed(trace) or _dropped(trace)
     if cut is not None:
         yield cut
         return
@@ -118,6 +120,54 @@ def _zeroed(trace: Trace) -> Finding | None:
     if any(_switched_off(trace, layer, first=position == 0) for position, layer in enumerate(behind)):
         return None
     return _stopped(trace, "warning", way, zero, "is exactly zero", "")
+
+
+def _dropped(trace: Trace) -> Finding | None:
+    """Layers whose output nothing reads that the loss or the model's output is made of: a variable was mistaken."""
+    loss = trace.loss_record.input if trace.loss_record is not None else None
+    if not trace.returned and loss is None and _loss_name(trace) == "forward":
+        return None  # what a step that is written by hand makes of them is not known
+    trained = {p.name: p for p in trace.parameters if p.requires_grad and not _left_out(trace.optimizer, p.name)}
+    heard = _ancestors(trace, [*trace.returned, *([] if loss is None else [loss])])
+    heard |= {position for position, layer in enumerate(trace.layers) if layer.grad_rms is not None}
+    reached = {name for position in heard for name in trace.layers[position].parameters}
+    dropped = [
+        layer
+        for position, layer in enumerate(trace.layers)
+        if position not in heard
+        and layer.kind in MAPS
+        and layer.parameters
+        and _starved(layer, trained, reached, trace)
+    ]
+    if not dropped:
+        return None
+    names = tuple(dict.fromkeys(layer.name for layer in dropped))
+    return Finding(
+        "GRD003", "no-gradient", "warning", "wiring", dropped[0].module,
+        message=f"What is computed by {_some(names)} goes nowhere: neither the loss nor the model's output is made of "
+        f"it, and {counted(len(names), 'trainable layer')} cannot learn.",
+        why="What receives no gradient keeps its initial values for ever, and the network is smaller than it looks.",
+        advice="Look behind it for a variable that is not read or is overwritten, or for argmax, round or numpy, which "
+        "pass no gradient on.",
+        value=float(len(names)), threshold=0.0, evidence={"kind": "dropped"}, layers=names,
+    )  # fmt: skip
+
+
+def _starved(layer: LayerRecord, trained: Mapping[str, ParameterRecord], reached: set[str], trace: Trace) -> bool:
+    own = [trained[name] for name in layer.parameters if name in trained and name not in reached]
+    return bool(own) and all(p.grad_rms is None and p.name not in trace.without_grad for p in own)
+
+
+def _ancestors(trace: Trace, positions: Iterable[int]) -> set[int]:
+    """The layers that these are made of, themselves among them."""
+    found: set[int] = set()
+    queue = list(positions)
+    while queue:
+        position = queue.pop()
+        if position not in found:
+            found.add(position)
+            queue.extend(trace.layers[position].inputs)
+    return found
 
 
 def _switched_off(trace: Trace, layer: LayerRecord, *, first: bool) -> bool:
@@ -229,16 +279,22 @@ def _apart(trace: Trace, trained: Sequence[ParameterRecord]) -> Iterator[Finding
 def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The optimizer does not hold parameters that the loss would train.
 
-    What: trainable parameters with a gradient that are in no group of the optimizer.
+    What: trainable parameters with a gradient that are in no group of the optimizer; parameters that the model reads
+        and does not list, so that no optimizer built from model.parameters() holds them, nor any state dict.
     Why it hurts: they keep their initial values; the run works, and learns less or nothing.
     How measured: by identity, the optimizer's groups against the model's parameters that received a gradient.
     When it is a false alarm: several optimizers that share a model. Where the split looks deliberate it is worth
         knowing only: everything from some layer up to the loss is held and nothing before it, matrices are held and
         vectors are not, or the other way round, embeddings are held apart, the step is written by hand, or what is
         held is a small part (adapters).
-    Fix: build the optimizer after the model is complete and on its device, over model.parameters().
+    Fix: build the optimizer after the model is complete and on its device, over model.parameters(). Keep layers in
+        nn.ModuleList or nn.ModuleDict, not in a list or dict, and single parameters as attributes of a module.
     References: PyTorch, torch.optim, on constructing optimizers.
     """
+    unlisted = [parameter for parameter in trace.unregistered if not parameter.held]
+    if unlisted:
+        yield _unlisted_finding(trace, unlisted)
+        return
     optimizer = trace.optimizer
     if optimizer is None:
         yield NotAssessed("OPT006", "needs an optimizer")
@@ -252,6 +308,20 @@ def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
         return
     held = [p for p in taking_part if p.name not in set(optimizer.missing)]
     yield _missing_finding(optimizer, missing, held, _deliberate(trace, optimizer, missing, held))
+
+
+def _unlisted_finding(trace: Trace, unlisted: Sequence[UnregisteredRecord]) -> Finding:
+    places = tuple(dict.fromkeys(parameter.module for parameter in unlisted))
+    shapes = [" x ".join(map(str, parameter.shape)) or "scalar" for parameter in unlisted]
+    return Finding(
+        "OPT006", "missing-parameters", "error", "optimizer", places[0],
+        message=f"{places[0] or 'The model'} reads {counted(len(unlisted), 'parameter')} that model.parameters() does "
+        f"not list ({_some(shapes)}): no optimizer built from it trains them.",
+        why="They keep their initial values, are not saved with the model, and do not follow it to a device.",
+        advice="Keep layers in nn.ModuleList or nn.ModuleDict instead of a list or dict, and parameters as attributes.",
+        value=float(len(unlisted)), threshold=0.0,
+        evidence={"shapes": shapes, "listed": len(trace.parameters)},
+    )  # fmt: skip
 
 
 SMALL_PART = 0.05  # share of the values: adapters and prompts are less, a trunk or a head is more

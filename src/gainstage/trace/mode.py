@@ -53,6 +53,8 @@ class RecordingMode(TorchDispatchMode):
         self.labels: LabelRecord | None = None
         self.crossing: CrossingRecord | None = None
         self.used: set[str] = set()
+        # With the parameters themselves, which keeps them alive and their identities theirs.
+        self.unregistered: dict[int, tuple[torch.Tensor, str]] = {}
         self.first_non_finite: NonFiniteRecord | None = None
         self.watcher: Callable[[Call, torch.Tensor, Origin], None] | None = None
         self.in_backward = False
@@ -99,8 +101,12 @@ class RecordingMode(TorchDispatchMode):
         except Exception:
             self.last = (facts.spec.name, self.stack.path, tuple([t.shape for t in ops.signal_tensors(args)]))
             raise
-        if isinstance(results, torch.Tensor) and results.ndim >= 3 and not self.in_backward and self.stack.inside:
-            self.drafting.follow_reshape(results, self.provenance.of(results))
+        if isinstance(results, torch.Tensor) and not self.in_backward and self.stack.inside:
+            origin = self.provenance.of(results)
+            if origin is NOTHING:
+                self._note_unregistered(ops.signal_tensors(args))
+            elif results.ndim >= 3:
+                self.drafting.follow_reshape(results, origin)
         return results
 
     def _observe(self, call: Call) -> None:
@@ -109,6 +115,8 @@ class RecordingMode(TorchDispatchMode):
             return self._assign(produced, Origin(noise=True))
         if call.spec.role == "fresh":
             return self._assign(produced, NOTHING)
+        if self.stack.inside and NOTHING in call.origins:
+            self._note_unregistered(call.read)
         data = any(origin.data for origin in call.origins)
         if data:
             self.used.update(name for origin in call.origins for name in origin.parameters)
@@ -123,6 +131,13 @@ class RecordingMode(TorchDispatchMode):
                     self.watcher(call, produced[0], origin)
                 return self._assign(produced, origin)
         return self._assign(produced, _passed_on(call))
+
+    def _note_unregistered(self, read: list[torch.Tensor]) -> None:
+        """Parameters that are not the model's: kept in a list, say, where `named_parameters` does not find them."""
+        for tensor in read if torch.is_grad_enabled() else ():
+            foreign = self.provenance.of(tensor) is NOTHING
+            if foreign and isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad:
+                self.unregistered.setdefault(id(tensor), (tensor, self.stack.path))
 
     def _look_at_targets(self, facts: OpFacts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if facts.spec.role != "loss" and (self.stack.inside or not self.stack.entered):

@@ -252,7 +252,17 @@ def _clamp(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Attri
     return ("relu6", {}) if (low, high) == (0.0, 6.0) else ("hardtanh", {"min_val": low, "max_val": high})
 
 
+def _softmax(args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> tuple[str, Attributes]:
+    return "softmax", {"dim": float(args[1] % max(1, args[0].ndim))}
+
+
+def _log_softmax(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Attributes]:
+    return "log_softmax", _softmax(args, kwargs)[1]
+
+
 _READERS: dict[str, Reader] = {
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
     "clamp": _clamp,
     "elu": _elu,
     "hardtanh": _hardtanh,

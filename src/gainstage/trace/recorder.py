@@ -25,6 +25,7 @@ from gainstage.trace.records import (
     ParameterRecord,
     TensorRecord,
     Trace,
+    UnregisteredRecord,
 )
 from gainstage.trace.scene import scene
 from gainstage.trace.subject import Subject, as_subject
@@ -205,7 +206,21 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         eval_modules=tuple(path for path, module in mode.stack.modules.items() if not module.training),
         without_grad=tuple(sorted(mode.drafting.ungraded)) if backward else (),
         skipped=tuple(_skipped(mode)),
+        returned=_returned(run),
+        unregistered=tuple(_unregistered(subject, mode)),
     )  # fmt: skip
+
+
+def _returned(run: _Run) -> tuple[int, ...]:
+    origins = (run.mode.provenance.of(tensor) for _, tensor in call.tensors_of(run.outputs))
+    return tuple(sorted({layer for origin in origins for layer in origin.layers}))
+
+
+def _unregistered(subject: Subject, mode: RecordingMode) -> Iterator[UnregisteredRecord]:
+    groups = subject.optimizer.param_groups if subject.optimizer is not None else ()
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    for key, (tensor, path) in mode.unregistered.items():
+        yield UnregisteredRecord(path, tuple(tensor.shape), key in held)
 
 
 def _skipped(mode: RecordingMode) -> Iterator[str]:

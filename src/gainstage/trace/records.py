@@ -78,7 +78,7 @@ class LayerRecord:
         modifiers: The parameters that those operations applied, as (operation, full path): scalars and vectors such
             as SkipInit's α, which are no layers of their own.
         parameters: Full paths of the parameters that it reads, the weight first.
-        attributes: Numbers that the operation was called with (``negative_slope``, ``groups``); of a padded
+        attributes: Numbers that the operation was called with (``negative_slope``, ``groups``, ``dim``); of a padded
             convolution also ``coverage``, the share of its taps that lie on its input.
         batch_size: Length of the first dimension, None for a scalar.
         input_rms: rms of what a parameterised map reads.
@@ -282,6 +282,20 @@ class OptimizerRecord:
 
 
 @dataclass(frozen=True)
+class UnregisteredRecord:
+    """A parameter that the model reads and does not list among its parameters.
+
+    Attributes:
+        module: Dotted path of the module in which it was read; ``""`` is the root.
+        held: Whether the optimizer holds it all the same.
+    """
+
+    module: str
+    shape: tuple[int, ...]
+    held: bool = False
+
+
+@dataclass(frozen=True)
 class StepRecord:
     """The first step that the optimizer would make, at its own learning rate, on the batch of the pass.
 
@@ -335,6 +349,8 @@ class Trace:
         loss: Its value; NaN or infinite if that is what it was.
         training: The root's mode; ``eval_modules`` are the modules that are in eval mode all the same.
         without_grad: Parameters of maps that ran while gradients were switched off.
+        returned: Positions of the layers whose output, or what was made of it, the model returned.
+        unregistered: Parameters that were read with gradients switched on and are none of the model's.
         skipped: What could not be measured, with the reason, one line each.
     """
 
@@ -354,6 +370,8 @@ class Trace:
     trial: TrialRecord | None = None
     eval_modules: tuple[str, ...] = ()
     without_grad: tuple[str, ...] = ()
+    returned: tuple[int, ...] = ()
+    unregistered: tuple[UnregisteredRecord, ...] = ()
     skipped: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -1,0 +1,78 @@
+"""What a loss may read: ACT004 on outputs that do not fit it, and on those that do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import gainstage as gs
+
+X, LABELS = torch.randn(32, 16, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 3
+
+
+def found(model: nn.Module, targets: torch.Tensor, loss: nn.Module) -> list[gs.Finding]:
+    return [f for f in gs.check(model, (X, targets), loss).findings if f.severity != "info"]
+
+
+def ending(*last: nn.Module, outputs: int = 3) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, outputs), *last)
+
+
+class Rows(nn.Module):
+    """A sequence of outputs, turned so that `softmax` finds the classes in another dimension."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net, self.dim = ending(outputs=12), dim
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.log_softmax(self.net(x).view(-1, 3, 4), dim=self.dim)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(dim=0), nn.LogSoftmax(dim=0), nn.LogSoftmax(dim=-2)])
+def test_softmax_over_the_samples(last: nn.Module) -> None:
+    finding, *_ = found(ending(last), LABELS, nn.NLLLoss())
+    assert (finding.code, finding.severity) == ("ACT004", "error")
+    assert "over 32 samples" in finding.message
+
+
+@pytest.mark.parametrize(("dim", "expected"), [(0, ["ACT004"]), (1, []), (-2, [])])
+def test_the_dimension_of_the_classes_in_a_sequence(dim: int, expected: list[str]) -> None:
+    targets = torch.randint(3, (32, 4), generator=torch.Generator().manual_seed(0))
+    assert [f.code for f in found(Rows(dim), targets, nn.NLLLoss())] == expected
+
+
+@pytest.mark.parametrize(("last", "loss"), [(nn.Softmax(dim=1), nn.BCELoss()), (nn.Softmax(dim=-1), nn.MSELoss())])
+def test_softmax_over_a_single_output_explains_that_nothing_moves(last: nn.Module, loss: nn.Module) -> None:
+    first, *others = found(ending(last, outputs=1), (LABELS == 0).float()[:, None], loss)
+    assert first.code == "ACT004"
+    assert "is 1 whatever" in first.message
+    assert {finding.consequence_of for finding in others} <= {"ACT004"}
+
+
+def test_cross_entropy_over_a_single_class() -> None:
+    finding, *_ = found(ending(outputs=1), torch.zeros(32, dtype=torch.long), nn.CrossEntropyLoss())
+    assert (finding.code, "single output" in finding.message) == ("ACT004", True)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"), [((), ["ACT004"]), ((nn.Softmax(dim=1),), ["ACT004"]), ((nn.LogSoftmax(dim=1),), [])]
+)
+def test_kl_divergence_reads_log_probabilities(last: tuple[nn.Module, ...], expected: list[str]) -> None:
+    targets = F.one_hot(LABELS, 3) * 0.9 + 0.1 / 3
+    assert [f.code for f in found(ending(*last), targets, nn.KLDivLoss(reduction="batchmean"))] == expected
+
+
+def test_softmax_inside_of_the_model_is_its_own_matter() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.net = nn.Linear(16, 1), ending()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x * (1 + torch.softmax(self.gate(x), 0)))
+
+    assert found(Gated(), LABELS, nn.CrossEntropyLoss()) == []
