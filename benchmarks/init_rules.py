@@ -170,6 +170,10 @@ def plain(split: str) -> Iterator[tuple[dict[str, object], str, Callable[[], nn.
     for depth, activation in itertools.product((3, 6), ("elu", "silu", "relu")):
         note = {"net": "mlp", "depth": depth, "width": 128, "activation": activation}
         yield note, "cancer", lambda d=depth, a=activation: mlp(30, d, 128, a, 2)
+    for activation, name in itertools.product(("elu", "relu"), ("parity", "smooth")):
+        note = {"net": "mlp", "depth": 3, "width": 128, "activation": activation}
+        outputs = data(name).outputs
+        yield note, name, lambda a=activation, o=outputs: mlp(64, 3, 128, a, o)
     for depth, activation in itertools.product((3, 6), ("relu", "tanh")):
         note = {"net": "cnn", "depth": depth, "width": 16, "activation": activation}
         yield note, "digits", lambda d=depth, a=activation: cnn(d, 16, a, 10)
@@ -199,8 +203,8 @@ def bias_ratios(model: nn.Module, of: Data) -> dict[str, float]:
 
 
 def bias_rows(split: str, seeds: int) -> Iterator[dict[str, object]]:
-    sizes = [("constant", s) for s in (-3.0, -1.0, 0.3, 1.0, 3.0, 6.0, 10.0, 30.0)]
-    sizes += [("normal", s) for s in (0.3, 1.0, 3.0, 10.0)]
+    sizes = [("constant", s) for s in (-3.0, -1.0, 0.3, 1.0, 3.0, 6.0, 10.0, 15.0, 30.0)]
+    sizes += [("normal", s) for s in (0.3, 1.0, 3.0, 6.0, 10.0, 20.0)]
     for note, name, build in plain(split):
         of = data(name)
         twin = best(build, of, seeds)
