@@ -267,7 +267,7 @@ def _beyond(segment: Segment, change: float, sign: int) -> bool:
 
 @rule(
     "INI003", "signal-vanishes", severities=("error", "warning"), cause="init",
-    explains=("INI005", "GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT),
+    explains=("GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT),
     claims=("he-variance", "mismatch-decay", "edge-of-chaos"),
     bad="""
         import torch, gainstage as gs
