@@ -9,13 +9,17 @@ from __future__ import annotations
 from gainstage.errors import UnknownNameError
 from gainstage.rules.activations import dead_units, output_loss_mismatch, saturated_units
 from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
+from gainstage.rules.biases import bias_init
+from gainstage.rules.clones import cloned_layers
 from gainstage.rules.data import degenerate_input, input_scale
+from gainstage.rules.first_loss import initial_loss
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
 from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
 from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
 from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
+from gainstage.rules.packed_fans import packed_fans
 from gainstage.rules.precision import gradient_underflow, overflow_headroom
 from gainstage.rules.ranking import ranked
 from gainstage.rules.running_statistics import norm_momentum, shared_norm, train_eval_gap
@@ -30,6 +34,10 @@ RULES: tuple[Rule, ...] = (
     gain_mismatch,
     signal_vanishes,
     signal_explodes,
+    bias_init,
+    initial_loss,
+    cloned_layers,
+    packed_fans,
     dead_units,
     saturated_units,
     output_loss_mismatch,

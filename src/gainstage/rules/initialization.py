@@ -141,7 +141,7 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
 @rule(
     "INI002", "gain-mismatch", severities=("warning",), cause="init",
     explains=(
-        "INI003", "INI004", "GRD001", "GRD002", "ACT001", "ACT002", "NUM001",
+        "INI003", "INI004", "INI005", "INI006", "GRD001", "GRD002", "ACT001", "ACT002", "NUM001",
         "OPT001", "OPT002", "OPT003", "OPT004", "OPT005",
     ),
     thresholds=(FALL, GROWTH, BRANCH_GROWTH, FAINT, LOUD, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED),
@@ -306,7 +306,7 @@ def signal_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 @rule(
     "INI004", "signal-explodes", severities=("error", "warning"), cause="init",
-    explains=("GRD001", "GRD002", "ACT002", "NUM001", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005"),
+    explains=("INI006", "GRD001", "GRD002", "ACT002", "NUM001", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005"),
     thresholds=(GROWTH, GROWTH_ERROR, BRANCH_GROWTH, LOUD),
     claims=("he-variance", "mismatch-decay", "skipinit"),
     bad="""

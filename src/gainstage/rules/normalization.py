@@ -39,7 +39,7 @@ def off_statistics(norm: NormRecord) -> bool:
 
 @rule(
     "NRM001", "norm-frozen-in-training", severities=("error",), cause="normalization",
-    explains=("INI002", "INI003", "INI004", "GRD001", "GRD002", "ACT001", "ACT002", "OPT002", "OPT003"),
+    explains=("INI002", "INI003", "INI004", "INI006", "GRD001", "GRD002", "ACT001", "ACT002", "OPT002", "OPT003"),
     thresholds=(SHIFT, SCALE),
     bad="""
         import torch, gainstage as gs

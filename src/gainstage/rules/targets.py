@@ -196,7 +196,7 @@ def target_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     targets = [t for t in trace.targets if t.rms is not None]
     if trace.targets and not targets:
         return  # classes have no scale
-    if loss is None or loss.name == "surrogate" or not _compares(loss):
+    if loss is None or loss.name == "surrogate" or not compares(loss):
         yield NotAssessed("DAT003", "needs a loss that compares outputs and targets as they are, as squared errors do")
         return
     if len(outputs) != 1 or len(targets) != 1 or math.prod(outputs[0].shape) != math.prod(targets[0].shape):
@@ -207,7 +207,8 @@ def target_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
         yield finding
 
 
-def _compares(loss: LossRecord) -> bool:
+def compares(loss: LossRecord) -> bool:
+    """Whether the loss sets outputs against targets as they are, as squared and absolute errors do."""
     if not loss.ops:
         return False
     return loss.ops[0] in _PAIRED or (loss.ops[0] in ("sub", "rsub") and set(loss.ops) <= _BY_HAND)

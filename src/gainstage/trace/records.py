@@ -168,6 +168,10 @@ class ParameterRecord:
         grad_rms: None where no gradient arrived.
         grad_equal_units: All rows of the gradient are equal.
         used: Whether the forward pass read it.
+        twin: The first parameter that holds just the same values, of two dimensions or more and drawn at random (not
+            constant, and not mostly so); None where there is none, and of that first one.
+        twin_gradient: Whether its gradient is that of its twin, up to rounding; None where one of them has none, or
+            zeros.
     """
 
     name: str
@@ -184,6 +188,8 @@ class ParameterRecord:
     grad_rms: float | None = None
     grad_max_abs: float | None = None
     grad_equal_units: bool | None = None
+    twin: str | None = None
+    twin_gradient: bool | None = None
 
 
 @dataclass(frozen=True)

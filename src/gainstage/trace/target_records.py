@@ -17,6 +17,8 @@ class LabelRecord:
         outside: How many name no class.
         given: Whether they are a tensor of the batch or a view of one, and were not computed.
         per_sample: Whether there is one label for each sample.
+        mean_loss: The operation's loss over the labels that count, in nats: each weighs the same, whatever the weights
+            and the reduction of the loss are; None where labels name no class, or where it is not finite.
     """
 
     op: str
@@ -27,6 +29,7 @@ class LabelRecord:
     outside: int = 0
     given: bool = True
     per_sample: bool = False
+    mean_loss: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from gainstage.trace.provenance import Provenance
 from gainstage.trace.target_records import CrossingRecord, LabelRecord
@@ -27,7 +29,10 @@ def label_record(
     per_sample = target.ndim == 1 and len(target) == batch_size
     if name in _PROBABILITIES:
         low, high = _extremes(target)
-        return LabelRecord(name, target.numel(), None, low, high, given=given, per_sample=per_sample)
+        mean_loss = _probability_loss(name, scores, target) if target.numel() else None
+        return LabelRecord(
+            name, target.numel(), None, low, high, given=given, per_sample=per_sample, mean_loss=mean_loss
+        )
     classes = scores.shape[0 if scores.ndim == 1 else 1]
     ignored = more[2] if len(args) > 4 else kwargs.get("ignore_index", -100)
     counting = target[target != ignored]
@@ -35,7 +40,29 @@ def label_record(
     outside = 0
     if low is not None and high is not None and (low < 0 or high >= classes):
         outside = int(((counting < 0) | (counting >= classes)).sum())
-    return LabelRecord(name, counting.numel(), classes, low, high, outside, given, per_sample)
+    mean_loss = _class_loss(scores, target, target != ignored) if counting.numel() and not outside else None
+    return LabelRecord(name, counting.numel(), classes, low, high, outside, given, per_sample, mean_loss)
+
+
+def _class_loss(log_probabilities: torch.Tensor, target: torch.Tensor, counting: torch.Tensor) -> float | None:
+    """-E log p of the labels that count; classes are dimension 1, or the only one."""
+    dim = 0 if log_probabilities.ndim == 1 else 1
+    index = torch.where(counting, target, 0).unsqueeze(dim)
+    chosen = log_probabilities.detach().gather(dim, index).squeeze(dim)
+    return _if_finite(-float(chosen[counting].float().mean()))
+
+
+def _probability_loss(name: str, scores: torch.Tensor, target: torch.Tensor) -> float | None:
+    scores, target = scores.detach().float(), target.detach().float()
+    if name == "binary_cross_entropy":
+        # Written out: torch refuses what is no probability here, and its own operation is about to say so.
+        certain, excluded = scores.log().clamp(min=-100), (1 - scores).log().clamp(min=-100)
+        return _if_finite(-float((target * certain + (1 - target) * excluded).mean()))
+    return _if_finite(float(F.binary_cross_entropy_with_logits(scores, target)))
+
+
+def _if_finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:

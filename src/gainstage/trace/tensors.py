@@ -11,6 +11,7 @@ from gainstage.trace import reductions
 from gainstage.trace.fast_sums import SMALL
 from gainstage.trace.figures import figures, magnitude_figures, short, unit_figures
 from gainstage.trace.records import ParameterRecord, TensorRecord
+from gainstage.trace.twins import with_twins
 
 
 def parameter_records(
@@ -18,12 +19,13 @@ def parameter_records(
 ) -> tuple[ParameterRecord, ...]:
     """One record for each distinct parameter, with its gradient if one arrived."""
     seen = set(used)
-    return tuple(
+    records = tuple(
         _parameter_record(
             name, parameter.detach(), gradients.get(name), requires_grad=parameter.requires_grad, used=name in seen
         )
         for name, parameter in parameters.items()
     )
+    return with_twins(records, parameters, gradients)
 
 
 def outlined_parameter(name: str, parameter: nn.Parameter, *, used: bool) -> ParameterRecord:
