@@ -89,4 +89,5 @@ def test_codes_are_unique_and_never_change() -> None:
         ("DAT002", "bad-targets"),
         ("DAT003", "target-scale"),
         ("DAT004", "degenerate-input"),
+        ("DAT005", "mixed-samples"),
     ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gainstage.diagnosis.first_step import first_step
+from gainstage.diagnosis.mixing import mixing
 from gainstage.diagnosis.records import Diagnosis
 from gainstage.diagnosis.selection import ModuleIgnores, ModulePatterns, Patterns, module_ignores, selected
 from gainstage.diagnosis.trial import short_trial
@@ -59,6 +60,7 @@ def diagnose(
         if labels is not None and labels.outside:
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason="labels name no class (DAT002)")), rules)
+        trace = replace(trace, mixing=mixing(subject, trace, seed))
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(subject, seed))
         if steps:

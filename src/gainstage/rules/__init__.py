@@ -23,6 +23,7 @@ from gainstage.rules.packed_fans import packed_fans
 from gainstage.rules.precision import gradient_underflow, overflow_headroom
 from gainstage.rules.ranking import ranked
 from gainstage.rules.running_statistics import norm_momentum, shared_norm, train_eval_gap
+from gainstage.rules.samples import mixed_samples
 from gainstage.rules.steps import lr_too_high, lr_too_low
 from gainstage.rules.targets import bad_targets, target_scale
 from gainstage.rules.trials import diverging, not_learning, oscillating
@@ -68,6 +69,7 @@ RULES: tuple[Rule, ...] = (
     bad_targets,
     target_scale,
     degenerate_input,
+    mixed_samples,
 )
 
 

@@ -339,6 +339,22 @@ class RatioRecord:
 
 
 @dataclass(frozen=True)
+class MixingRecord:
+    """What the outputs of samples owe to the other samples of their batch, in eval mode.
+
+    Attributes:
+        samples: How many were run.
+        change: The largest change of an output when another sample is exchanged, over the standard deviation of the
+            outputs over samples.
+        reason: Why it was not measured, or "".
+    """
+
+    samples: int = 0
+    change: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """The losses of a short run on a copy, one a step; it ends early at the first that is not finite."""
 
@@ -374,6 +390,7 @@ class Trace:
     optimizer: OptimizerRecord | None = None
     step: StepRecord | None = None
     trial: TrialRecord | None = None
+    mixing: MixingRecord | None = None
     eval_modules: tuple[str, ...] = ()
     without_grad: tuple[str, ...] = ()
     returned: tuple[int, ...] = ()
