@@ -17,6 +17,10 @@ class LabelRecord:
         outside: How many name no class.
         given: Whether they are a tensor of the batch or a view of one, and were not computed.
         per_sample: Whether there is one label for each sample.
+        commonest_label: Share of the labels that name the commonest class; None for a loss of probabilities.
+        commonest_prediction: Share of the predictions whose likeliest class is the one that is so most often.
+        alignment: Σ_c |Σ_b d_bc| / Σ_bc |d_bc| of the gradients d = p - y at the logits, p the predicted
+            probabilities and y the labels: 1 if all samples pull each output the same way; None without probabilities.
     """
 
     op: str
@@ -27,6 +31,9 @@ class LabelRecord:
     outside: int = 0
     given: bool = True
     per_sample: bool = False
+    commonest_label: float | None = None
+    commonest_prediction: float | None = None
+    alignment: float | None = None
 
 
 @dataclass(frozen=True)
