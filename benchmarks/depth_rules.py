@@ -146,13 +146,20 @@ def gapped_convolutions(width: int, layers: int, missing: tuple[int, ...]) -> nn
     return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * width, 10))
 
 
+# Depth, activation and bias variance of networks that lie about 3 decades.
+NEAR_THE_LIMIT = {
+    "dev": ((24, "relu", 0.25), (24, "tanh", 0.25), (16, "relu", 0.4), (16, "tanh", 0.5), (12, "relu", 0.5)),
+    "test": ((18, "gelu", 0.4), (18, "elu", 0.45), (28, "gelu", 0.25), (28, "elu", 0.25)),
+}
+
+
 def collapse_cases(split: str) -> Iterator[Case]:
     data = digits()
     grid = itertools.product((6, 12, 24), ("relu", "tanh"), (0.0, 0.05, 0.15, 0.4))
     if split == "test":
         grid = itertools.product((9, 18), ("gelu", "elu"), (0.0, 0.1, 0.3))
     width = 64 if split == "dev" else 128
-    for layers, activation, bias_var in grid:
+    for layers, activation, bias_var in (*grid, *NEAR_THE_LIMIT[split]):
         note: dict[str, object] = {"net": "mlp", "depth": layers, "activation": activation, "bias_var": bias_var}
         yield note, (lambda n=layers, a=activation, b=bias_var: Plain(64, width, n, a, b)), data
     if split == "test":
@@ -176,7 +183,7 @@ def growth_cases(split: str) -> Iterator[Case]:
     for blocks, alpha, activation in itertools.product((6, 16), (0.2, 0.6, 1.0), ("gelu", "tanh")):
         note = {"net": activation, "depth": blocks, "alpha": alpha}
         yield note, (lambda n=blocks, a=alpha, f=activation: residual(128, n, f, a)), data
-    for alpha in (0.2, 0.6, 1.0):
+    for alpha in (0.2, 0.6, 1.0, 1.4):
         note = {"net": "cnn", "depth": 10, "alpha": alpha}
         yield note, (lambda a=alpha: residual(12, 10, "relu", a, conv=True)), data
         note = {"net": "activation behind", "depth": 12, "alpha": alpha}
@@ -185,9 +192,9 @@ def growth_cases(split: str) -> Iterator[Case]:
 
 def nonlinearity_cases(split: str) -> Iterator[Case]:
     if split == "dev":
-        for (name, data), layers, activation in itertools.product(
-            (("digits", digits()), ("pairs", pairs())), (1, 2, 3, 5), ("relu", "tanh")
-        ):
+        sizes = [("digits", digits(), layers) for layers in (1, 2, 3, 5)]
+        sizes += [("pairs", pairs(), layers) for layers in (1, 2)]
+        for (name, data, layers), activation in itertools.product(sizes, ("relu", "tanh")):
             for missing in _gaps(layers):
                 note: dict[str, object] = {"net": "mlp", "data": name, "depth": layers, "activation": activation,
                                            "missing": len(missing), "gaps": str(missing)}  # fmt: skip
@@ -195,15 +202,15 @@ def nonlinearity_cases(split: str) -> Iterator[Case]:
                 yield note, (lambda i=inputs, n=layers, a=activation, m=missing: gapped(i, 64, n, a, m)), data
         return
     data = taught()
-    for layers in (1, 3):
+    for layers in (1, 2):
         for missing in _gaps(layers):
             note = {"net": "mlp", "data": "taught", "depth": layers, "activation": "gelu",
                     "missing": len(missing), "gaps": str(missing)}  # fmt: skip
             yield note, (lambda n=layers, m=missing: gapped(24, 128, n, "gelu", m)), data
-    for missing in _gaps(3):
-        note = {"net": "cnn", "data": "digits", "depth": 3, "activation": "relu", "missing": len(missing),
+    for missing in _gaps(2):
+        note = {"net": "cnn", "data": "digits", "depth": 2, "activation": "relu", "missing": len(missing),
                 "gaps": str(missing)}  # fmt: skip
-        yield note, (lambda m=missing: gapped_convolutions(16, 3, m)), digits()
+        yield note, (lambda m=missing: gapped_convolutions(16, 2, m)), digits()
 
 
 def _gaps(layers: int) -> list[tuple[int, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gainstage.remedies.fix import Fix
-from gainstage.rules.base import Finding, NotAssessed, Threshold, counted, rule
+from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.rules.signal import MAPS, stream
 from gainstage.trace.graph import Residual
 from gainstage.trace.records import LayerRecord, Trace
@@ -20,7 +20,9 @@ _LEFT_OF_POSITIONS = 1 / 8
 
 _SPLIT = "benchmarks/depth_rules.py, development split (docs/thresholds.md)"
 ALIKE = Threshold("alike", 3.0, "decades of 1 - cosine between samples", _SPLIT)
-PARALLEL = Threshold("parallel", 1e-3, "1 - cosine between samples", "networks of the zoo keep 1.3e-3 and more")
+_AS_GRADIENTS = "twice the decades at which GRD001 warns: over depth 1 - cosine falls as χ₁, the gradient's norm as √χ₁"
+ALIKE_WARNING = Threshold("alike_warning", 5.0, "decades of 1 - cosine between samples", _AS_GRADIENTS)
+PARALLEL = Threshold("parallel", 1e-3, "1 - cosine between samples", "networks of the zoo keep 0.012 and more")
 DISTINCT = Threshold("distinct", 0.01, "1 - cosine between samples", "inputs nearer than that are the data's (DAT001)")
 STREAM_GROWTH = Threshold("stream_growth", 1.5, "decades of rms", _SPLIT)
 
@@ -66,6 +68,8 @@ def _while_positions_last(path: Sequence[LayerRecord]) -> int:
 
 
 def _positions(layer: LayerRecord) -> float:
+    if len(layer.shape) == 3:  # a convolution may run over tokens, or over the features of tokens
+        return min(layer.shape[1:])
     channels = 1 if layer.kind == "conv" or len(layer.shape) == 4 else -1
     return layer.count / max(1, layer.shape[channels] * (layer.batch_size or 1))
 
@@ -135,16 +139,16 @@ def _change(trace: Trace, block: Residual) -> tuple[float, float] | None:
 
 
 @rule(
-    "INI009", "rank-collapse", severities=("warning",), cause="depth",
-    explains=("GRD001", "GRD004", "OPT002", "OPT003"), thresholds=(ALIKE, PARALLEL, DISTINCT),
+    "INI009", "rank-collapse", severities=("warning", "info"), cause="depth",
+    explains=("GRD001", "GRD004", "OPT002", "OPT003"), thresholds=(ALIKE, ALIKE_WARNING, PARALLEL, DISTINCT),
     claims=("rank-collapse", "rank-predicts", "edge-of-chaos"),
     bad="""
         import torch, gainstage as gs
         from torch import nn
         layers = [m for _ in range(30) for m in (nn.Linear(64, 64), nn.ReLU())]
         for linear in layers[::2]:
-            nn.init.normal_(linear.weight, std=(1.4 / 64) ** 0.5)
-            nn.init.normal_(linear.bias, std=0.3 ** 0.5)  # the level is kept, but by the biases
+            nn.init.normal_(linear.weight, std=(1.2 / 64) ** 0.5)
+            nn.init.normal_(linear.bias, std=0.4 ** 0.5)  # the level is kept, but by the biases
         subject = gs.Subject(nn.Sequential(*layers, nn.Linear(64, 10)), (torch.randn(64, 64), torch.randint(10, (64,))))
     """,
     good="""
@@ -160,14 +164,15 @@ def _change(trace: Trace, block: Residual) -> tuple[float, float] | None:
 def rank_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Different inputs become parallel on their way through the network.
 
-    What: 1 - cosine between two samples falls by more than 1000 from the first map to the last hidden one, and below
-        1/1000 there.
+    What: 1 - cosine between two samples falls by more than 100,000 from the first map to the last hidden one; from 1000
+        on, where it is below 1/1000 at the end, it is worth knowing.
     Why it hurts: the read-out sees one and the same vector for every input: what tells them apart is lost in rounding
         and in what they have in common, and has to be learned back through a gradient that has shrunk with it.
     How measured: the mean cosine between the outputs of up to 16 samples, at the maps and sums along the shortest way
         from input to loss, up to where positions are averaged or picked. Inputs that are parallel at the first map
         already are the data's affair.
-    When it is a false alarm: a large batch norm behind the last map draws the samples apart again.
+    When it is a false alarm: a batch norm behind the last map draws the samples apart again. Between 1000 and 100,000
+        some networks lost nothing by it (GELU), hence no warning there.
     Fix: biases at zero and weights at the preserving gain (gs.initialize), norms over the batch, or residual
         connections.
     References: Schoenholz et al. 2017; Daneshmand et al. 2020; Dong, Cordonnier and Loukas 2021.
@@ -179,6 +184,7 @@ def rank_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
         return
     if found.at_first < DISTINCT.value or found.decades > -ALIKE.value or found.left >= PARALLEL.value:
         return
+    severity: Severity = "warning" if found.decades <= -ALIKE_WARNING.value else "info"
     first, last = found.levels[0], found.levels[-1]
     half = found.decades / 2
     where = next(
@@ -186,7 +192,7 @@ def rank_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
         if math.log10(max(1 - (layer.similarity or 0.0), ROUNDING) / found.at_first) <= half
     )  # fmt: skip
     yield Finding(
-        "INI009", "rank-collapse", "warning", "depth", where.module,
+        "INI009", "rank-collapse", severity, "depth", where.module,
         message=f"Two samples differ by 1 - cosine = {found.at_first:.2g} at {first.name or 'the root'} and by "
         f"{found.left:.1g} at {last.name}, {counted(len(found.levels) - 1, 'layer')} behind it; half of the decades "
         f"are lost at {where.name}.",
