@@ -75,7 +75,7 @@ def stacked(block: Callable[[], nn.Module], count: int, *behind: nn.Module) -> n
 
 def test_biases_that_keep_the_level_make_inputs_parallel() -> None:
     assert spoken("INI009", plain(30, 0.4)) == ["warning"]
-    assert spoken("INI009", plain(16, 0.3)) == ["info"]
+    assert spoken("INI009", plain(18, 0.3)) == ["info"]
     assert spoken("INI009", plain(30, 0.0)) == []
     assert spoken("INI009", plain(6, 0.4)) == []
 
