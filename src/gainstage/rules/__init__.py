@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from gainstage.errors import UnknownNameError
 from gainstage.rules.activations import dead_units, output_loss_mismatch, saturated_units
+from gainstage.rules.affine import missing_nonlinearity
 from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
 from gainstage.rules.biases import bias_init
 from gainstage.rules.clones import cloned_layers
 from gainstage.rules.data import degenerate_input, input_scale
+from gainstage.rules.depth import rank_collapse, residual_growth
 from gainstage.rules.first_loss import initial_loss
-from gainstage.rules.gradients import gradient_explodes, gradient_vanishes
+from gainstage.rules.gradients import gradient_explodes, gradient_vanishes, one_class_gradients
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
 from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
 from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
@@ -39,12 +41,16 @@ RULES: tuple[Rule, ...] = (
     initial_loss,
     cloned_layers,
     packed_fans,
+    rank_collapse,
+    residual_growth,
     dead_units,
     saturated_units,
+    missing_nonlinearity,
     output_loss_mismatch,
     gradient_vanishes,
     gradient_explodes,
     no_gradient,
+    one_class_gradients,
     norm_frozen_in_training,
     train_eval_gap,
     tiny_batch_norm,

@@ -20,7 +20,7 @@ SATURATED = Threshold("saturated", 0.5, "share of outputs", "DeepDiagnosis alarm
 
 @rule(
     "ACT001", "dead-units", severities=("error", "warning"), cause="activation",
-    explains=("GRD001", "INI003", "OPT002", "OPT003"), thresholds=(DEAD, DEAD_ERROR, VALUES),
+    explains=("GRD001", "INI003", "INI009", "OPT002", "OPT003"), thresholds=(DEAD, DEAD_ERROR, VALUES),
     bad="""
         import torch, gainstage as gs
         from torch import nn

@@ -1,4 +1,4 @@
-"""Gradients over depth: GRD001 gradient-vanishes, GRD002 gradient-explodes."""
+"""Gradients: GRD001 gradient-vanishes, GRD002 gradient-explodes, GRD004 one-class-gradients."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ NORMED_GROWTH_ERROR = Threshold("normed_growth_error", 3.0, "decades of a sample
 _PUBLISHED = "published networks that train well reach 3.8 at their authors' initialization (docs/thresholds.md)"
 BRANCHED_GROWTH = Threshold("branched_growth", 5.0, "decades of a sample's gradient norm", _PUBLISHED)
 BRANCHED_GROWTH_ERROR = Threshold("branched_growth_error", 7.0, "decades of a sample's gradient norm", _PUBLISHED)
+_HALFWAY = "between 0, for even predictions of balanced labels, and 1, where all samples are sure of one class"
+ALIGNED = Threshold("aligned", 0.5, "Σ_c |Σ_b d_bc| / Σ_bc |d_bc|", _HALFWAY)
+ONE_CLASS = Threshold("one_class", 0.8, "share of predictions", "nearly all; a class is a tenth of ten equal ones")
+BALANCED = Threshold("balanced", 0.5, "share of labels", "a class that most samples have is rightly predicted for most")
+PER_CLASS = Threshold("per_class", 4.0, "labels a class", "with fewer the count of each class is chance")
 
 
 @rule(
@@ -149,4 +154,58 @@ def _finding(
         value=10**change if math.isfinite(change) else 0.0, threshold=10 ** (sign * limit.value),
         evidence={"decades": change, "first": first[1], "last": last[1], "layers": len(levels)},
         layers=tuple(layer.name for layer, _ in levels),
+    )  # fmt: skip
+
+
+@rule(
+    "GRD004", "one-class-gradients", severities=("info",), cause="init", claims=("gradient-alignment",),
+    thresholds=(ALIGNED, ONE_CLASS, BALANCED, PER_CLASS),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+        nn.init.normal_(model[2].bias, std=5.0)
+        subject = gs.Subject(model, (torch.randn(128, 16), torch.arange(128) % 4))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+        subject = gs.Subject(model, (torch.randn(128, 16), torch.arange(128) % 4))
+    """,
+)  # fmt: skip
+def one_class_gradients(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The network is sure of one class for nearly all inputs, and all samples pull its outputs the same way.
+
+    What: four predictions in five are of one class, no more than half of the labels are, and the gradients at the
+        outputs agree: Σ_c |Σ_b d_bc| is more than half of Σ_bc |d_bc|, with d = p - y.
+    Why it hurts: the first steps go into lowering one output for all inputs alike, and tell the layers below nothing
+        of the differences between them. It passes, and is therefore no more than worth knowing.
+    How measured: from the probabilities and labels that the loss was given, over at most a million scores; not
+        assessed with fewer than four labels a class, nor for losses of probabilities.
+    When it is a false alarm: a network that was trained on other classes.
+    Fix: a smaller read-out, biases of the read-out at zero, what the findings on signal and depth say.
+    References: Bjorck et al. 2018, section 4.
+    """
+    labels = trace.loss_record.labels if trace.loss_record is not None else None
+    if labels is None or labels.alignment is None or labels.classes is None:
+        yield NotAssessed("GRD004", "needs a cross-entropy over classes")
+        return
+    if labels.count < PER_CLASS.value * labels.classes:
+        yield NotAssessed("GRD004", f"needs {PER_CLASS.value:.0f} labels a class: pass a larger batch")
+        return
+    predicted, commonest = labels.commonest_prediction or 0.0, labels.commonest_label or 0.0
+    if labels.alignment < ALIGNED.value or predicted < ONE_CLASS.value or commonest > BALANCED.value:
+        return
+    position = trace.loss_record.input if trace.loss_record is not None else None
+    layer = trace.layers[position] if position is not None else None
+    yield Finding(
+        "GRD004", "one-class-gradients", "info", "init", "" if layer is None else layer.module,
+        message=f"{predicted:.0%} of the predictions are of one class, that of {commonest:.0%} of the labels at most, "
+        f"and {labels.alignment:.0%} of the gradient at the outputs is common to all samples.",
+        why="The first steps lower one output for all inputs alike and teach the layers below nothing.",
+        advice="Start the read-out smaller, with biases at zero.",
+        value=labels.alignment, threshold=ALIGNED.value,
+        evidence={"commonest_prediction": predicted, "commonest_label": commonest, "classes": labels.classes},
+        layers=() if layer is None else (layer.name,),
     )  # fmt: skip

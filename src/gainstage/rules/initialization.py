@@ -83,7 +83,7 @@ def segment_gradient_change(segment: Segment) -> float | None:
 
 @rule(
     "INI001", "symmetric-init", severities=("error",), cause="init",
-    explains=("INI002", "INI003", "GRD001", "ACT001", "OPT002", "OPT003"), claims=("symmetry-breaking",),
+    explains=("INI002", "INI003", "INI009", "GRD001", "ACT001", "OPT002", "OPT003"), claims=("symmetry-breaking",),
     thresholds=(NOISE,),
     bad="""
         import torch, gainstage as gs
@@ -141,7 +141,8 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
 @rule(
     "INI002", "gain-mismatch", severities=("warning",), cause="init",
     explains=(
-        "INI003", "INI004", "INI005", "INI006", "GRD001", "GRD002", "ACT001", "ACT002", "NUM001",
+        "INI003", "INI004", "INI005", "INI006", "INI009", "INI010", "GRD001", "GRD002", "GRD004", "ACT001", "ACT002",
+        "NUM001",
         "OPT001", "OPT002", "OPT003", "OPT004", "OPT005",
     ),
     thresholds=(FALL, GROWTH, BRANCH_GROWTH, FAINT, LOUD, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED),
@@ -267,7 +268,7 @@ def _beyond(segment: Segment, change: float, sign: int) -> bool:
 
 @rule(
     "INI003", "signal-vanishes", severities=("error", "warning"), cause="init",
-    explains=("GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT),
+    explains=("INI009", "GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT),
     claims=("he-variance", "mismatch-decay", "edge-of-chaos"),
     bad="""
         import torch, gainstage as gs
@@ -306,7 +307,10 @@ def signal_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 @rule(
     "INI004", "signal-explodes", severities=("error", "warning"), cause="init",
-    explains=("INI006", "GRD001", "GRD002", "ACT002", "NUM001", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005"),
+    explains=(
+        "INI006", "INI010", "GRD001", "GRD002", "GRD004", "ACT002", "NUM001", "OPT001", "OPT002", "OPT003", "OPT004",
+        "OPT005",
+    ),
     thresholds=(GROWTH, GROWTH_ERROR, BRANCH_GROWTH, LOUD),
     claims=("he-variance", "mismatch-decay", "skipinit"),
     bad="""

@@ -19,6 +19,10 @@ class LabelRecord:
         per_sample: Whether there is one label for each sample.
         mean_loss: The operation's loss over the labels that count, in nats: each weighs the same, whatever the weights
             and the reduction of the loss are; None where labels name no class, or where it is not finite.
+        commonest_label: Share of the labels that name the commonest class; None for a loss of probabilities.
+        commonest_prediction: Share of the predictions whose likeliest class is the one that is so most often.
+        alignment: Σ_c |Σ_b d_bc| / Σ_bc |d_bc| of the gradients d = p - y at the logits, p the predicted
+            probabilities and y the labels: 1 if all samples pull each output the same way; None without probabilities.
     """
 
     op: str
@@ -30,6 +34,9 @@ class LabelRecord:
     given: bool = True
     per_sample: bool = False
     mean_loss: float | None = None
+    commonest_label: float | None = None
+    commonest_prediction: float | None = None
+    alignment: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from gainstage.trace.target_records import CrossingRecord, LabelRecord
 _CLASSES = ("nll_loss_forward", "nll_loss2d_forward", "nll_loss_nd")
 _PROBABILITIES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 _DIFFERENCES = ("mse_loss", "smooth_l1_loss", "huber_loss", "sub", "rsub")
+# A vocabulary over all tokens of a batch would be copied to no gain: some thousands of predictions tell the same.
+MOST_SCORES = 2**20
+UNIT_SUM = 0.01  # of probabilities, in half precision
 LOOKED_AT = frozenset((*_CLASSES, *_PROBABILITIES, *_DIFFERENCES))
 
 
@@ -35,13 +38,15 @@ def label_record(
         )
     classes = scores.shape[0 if scores.ndim == 1 else 1]
     ignored = more[2] if len(args) > 4 else kwargs.get("ignore_index", -100)
-    counting = target[target != ignored]
+    kept = target != ignored
+    counting = target[kept]
     low, high = _extremes(counting)
     outside = 0
     if low is not None and high is not None and (low < 0 or high >= classes):
         outside = int(((counting < 0) | (counting >= classes)).sum())
-    mean_loss = _class_loss(scores, target, target != ignored) if counting.numel() and not outside else None
-    return LabelRecord(name, counting.numel(), classes, low, high, outside, given, per_sample, mean_loss)
+    mean_loss = _class_loss(scores, target, kept) if counting.numel() and not outside else None
+    found: tuple[float | None, ...] = () if outside else _agreement(scores, target, kept)
+    return LabelRecord(name, counting.numel(), classes, low, high, outside, given, per_sample, mean_loss, *found)
 
 
 def _class_loss(log_probabilities: torch.Tensor, target: torch.Tensor, counting: torch.Tensor) -> float | None:
@@ -63,6 +68,42 @@ def _probability_loss(name: str, scores: torch.Tensor, target: torch.Tensor) -> 
 
 def _if_finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _agreement(
+    log_probabilities: torch.Tensor, target: torch.Tensor, kept: torch.Tensor
+) -> tuple[float, float, float | None] | tuple[()]:
+    """Shares of the commonest label and of the commonest prediction, and the alignment of the gradients.
+
+    Taken over so many places, evenly spread, that they hold at most `MOST_SCORES` scores.
+    """
+    if log_probabilities.ndim < 2:
+        return ()
+    scores, target = _some_places(log_probabilities.detach(), target, kept)
+    if not len(target):
+        return ()
+    probabilities, classes = scores.exp(), scores.shape[1]
+    labels = torch.bincount(target, minlength=classes).float()
+    predictions = torch.bincount(scores.argmax(1), minlength=classes)
+    shares = float(labels.max()) / len(target), float(predictions.max()) / len(target)
+    if not bool(((probabilities.sum(1) - 1).abs() < UNIT_SUM).all()):
+        return (*shares, None)
+    pull = (probabilities.sum(0) - labels).abs().sum()
+    # Σ_c |p_c - y_c| = 2 (1 - p_y), since the others add up to what the label's own lacks.
+    everything = 2 * (1 - probabilities.gather(1, target[:, None])).sum()
+    return (*shares, min(1.0, float(pull / everything)) if everything > 0 else None)
+
+
+def _some_places(scores: torch.Tensor, target: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores (places x classes) and targets of those places that count, at most `MOST_SCORES` of the former."""
+    step = max(1, -(-scores.numel() // MOST_SCORES))
+    if scores.ndim > 2:
+        # Positions first: only what is kept is laid out anew.
+        scores = scores.flatten(2)[..., ::step].movedim(1, -1).flatten(0, 1)
+        target, kept = target.flatten(1)[..., ::step].flatten(), kept.flatten(1)[..., ::step].flatten()
+        step = max(1, -(-scores.numel() // MOST_SCORES))
+    scores, target, kept = scores[::step], target[::step], kept[::step]
+    return scores[kept].float(), target[kept]
 
 
 def _extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:
