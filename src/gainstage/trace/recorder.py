@@ -12,7 +12,7 @@ from torch import nn
 
 from gainstage.errors import GainstageError, SubjectError
 from gainstage.seeding import preserved_rng
-from gainstage.trace import call
+from gainstage.trace import alone, call
 from gainstage.trace.grams import gram_figures
 from gainstage.trace.lazy_layers import built
 from gainstage.trace.mode import RecordingMode
@@ -204,7 +204,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         optimizer=_optimizer_record(subject),
         eval_modules=tuple(path for path, module in mode.stack.modules.items() if not module.training),
         without_grad=tuple(sorted(mode.drafting.ungraded)) if backward else (),
-        skipped=tuple(_skipped(mode)),
+        skipped=tuple(_skipped(mode)), world_size=alone.world_size(mode.stack.modules),
     )  # fmt: skip
 
 
