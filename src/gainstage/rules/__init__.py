@@ -12,8 +12,11 @@ from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
 from gainstage.rules.data import degenerate_input, input_scale
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
+from gainstage.rules.norm_batches import batch_norm_on_sequence, local_batch_norm
+from gainstage.rules.norm_depth import deep_norm_no_skip
 from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
 from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
+from gainstage.rules.norm_scale import norm_hides_scale
 from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
 from gainstage.rules.precision import gradient_underflow, overflow_headroom
@@ -41,11 +44,15 @@ RULES: tuple[Rule, ...] = (
     tiny_batch_norm,
     bias_before_norm,
     decay_on_norm,
+    norm_hides_scale,
     dead_channel,
     dropout_before_norm,
     shared_norm,
     norm_momentum,
+    local_batch_norm,
+    deep_norm_no_skip,
     degenerate_group,
+    batch_norm_on_sequence,
     zero_gamma,
     lr_too_high,
     lr_too_low,
