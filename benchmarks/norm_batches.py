@@ -1,9 +1,9 @@
 """What local batches and padding cost batch norm: the limits of NRM011 and NRM014 stand on it.
 
-    python benchmarks/norm_batches.py local|padding [--split dev|test] [--seeds N]
+    python benchmarks/norm_batches.py local|flat|padding [--split dev|test] [--seeds N]
 
 ``local``: convolutional networks on digits at one global batch, whose batch norms see the parts of so many processes
-each by themselves, in eval mode; the twin sees the whole. ``padding``: networks that find a motif in sequences of many
+each by themselves, in eval mode; the twin sees the whole. ``flat``: perceptrons, which have one value for each sample. ``padding``: networks that find a motif in sequences of many
 lengths, whose batch norms take padding in; the twin's do not.
 """
 
@@ -31,12 +31,21 @@ def network(depth: int, width: int, norm: Norm, activation: type[nn.Module]) -> 
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
 
 
-def local_accuracy(split: str, samples: int, whole: int, seed: int, steps: int = 300) -> float:
+def perceptron(depth: int, width: int, norm: Norm, activation: type[nn.Module]) -> nn.Module:
+    """The same without positions."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise([64] + [width] * depth):
+        layers += [nn.Linear(fan_in, fan_out, bias=False), norm(fan_out), activation()]
+    return nn.Sequential(*layers, nn.Linear(width, 10))
+
+
+def local_accuracy(what: str, split: str, samples: int, whole: int, seed: int, steps: int = 300) -> float:
     """In eval mode, of a network whose norms saw ``samples`` of a batch of ``whole`` at a time."""
     x, y = digits()
     torch.manual_seed(seed)
     norm: Norm = lambda width: GhostBatchNorm(width, virtual_batch_size=samples)  # noqa: E731
-    model = network(3, 16, norm, nn.ReLU) if split == "dev" else network(5, 24, norm, nn.SiLU)
+    build = network if what == "local" else perceptron
+    model = build(3, 16, norm, nn.ReLU) if split == "dev" else build(5, 24, norm, nn.SiLU)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for _ in range(steps):
         index = torch.randint(1400, (whole,))
@@ -117,16 +126,16 @@ def padded_accuracy(split: str, padded: float, seed: int, *, honest: bool, steps
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("what", choices=("local", "padding"))
+    parser.add_argument("what", choices=("local", "flat", "padding"))
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--seeds", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
     seeds = range(options.seeds)
-    if options.what == "local":
+    if options.what != "padding":
         for whole, samples in itertools.product((32, 64), (2, 4, 8, 16, 32, 64)):
             if samples <= whole:
-                runs = [local_accuracy(options.split, samples, whole, seed) for seed in seeds]
+                runs = [local_accuracy(options.what, options.split, samples, whole, seed) for seed in seeds]
                 print(f"batch {whole}, local {samples}: " + " ".join(f"{run:.3f}" for run in runs), flush=True)
         return
     for padded, honest in itertools.product((0.1, 0.25, 0.5, 0.7), (True, False)):

@@ -42,7 +42,13 @@ def test_few_values_are_few_with_more_samples_too() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(432, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
     trace = replace(gs.record(model, images(8)), world_size=4)
     found = {finding.code: finding for finding in judged(trace, [rule_of("NRM011"), rule_of("NRM003")]).findings}
+    assert found["NRM011"].severity == "warning"
     assert found["NRM003"].consequence_of == "NRM011"
+
+
+def test_few_samples_of_many_positions_are_for_information() -> None:
+    trace = replace(gs.record(convolutional(), images(2)), world_size=8)
+    assert [finding.severity for finding in judged(trace, [rule_of("NRM011")]).findings] == ["info"]
 
 
 def test_synchronized_frozen_and_other_norms_are_silent() -> None:

@@ -56,6 +56,10 @@ def test_speaks_where_the_chain_is_deep(depth: int, expected: list[str]) -> None
     assert codes(chain(depth)) == expected
 
 
+def test_says_for_information_what_a_published_network_lives_with() -> None:
+    assert [finding.severity for finding in gs.check(chain(27), BATCH, select="NRM012").findings] == ["info"]
+
+
 def test_skips_and_other_norms_are_silent() -> None:
     torch.manual_seed(0)
     skips = nn.Sequential(*[Skip(layer(nn.BatchNorm1d, nn.ReLU)) for _ in range(40)], nn.Linear(64, 10))
