@@ -3,8 +3,9 @@
     python benchmarks/norm_batches.py local|flat|padding [--split dev|test] [--seeds N]
 
 ``local``: convolutional networks on digits at one global batch, whose batch norms see the parts of so many processes
-each by themselves, in eval mode; the twin sees the whole. ``flat``: perceptrons, which have one value for each sample. ``padding``: networks that find a motif in sequences of many
-lengths, whose batch norms take padding in; the twin's do not.
+each by themselves, in eval mode; the twin sees the whole. ``flat``: perceptrons, which have one value for each sample.
+``padding``: networks that find a motif in sequences of many lengths, whose batch norms take padding in; the twin's do
+not.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_speaks_where_the_chain_is_deep(depth: int, expected: list[str]) -> None
 
 
 def test_says_for_information_what_a_published_network_lives_with() -> None:
-    assert [finding.severity for finding in gs.check(chain(27), BATCH, select="NRM012").findings] == ["info"]
+    assert [finding.severity for finding in gs.check(chain(30), BATCH, select="NRM012").findings] == ["info"]
 
 
 def test_skips_and_other_norms_are_silent() -> None:
