@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 import gainstage as gs
 from gainstage.rules import RULES, Rule, rule_of
@@ -15,8 +16,12 @@ from gainstage.rules.base import SECTIONS
 def report(source: str) -> gs.Report:
     torch.manual_seed(0)
     names: dict[str, Any] = {}
-    exec(source, names)
-    return gs.check(names["subject"], **names.get("check_options", {}))
+    try:
+        exec(source, names)
+        return gs.check(names["subject"], **names.get("check_options", {}))
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
@@ -74,11 +79,15 @@ def test_codes_are_unique_and_never_change() -> None:
         ("NRM003", "tiny-batch-norm"),
         ("NRM004", "bias-before-norm"),
         ("NRM005", "decay-on-norm"),
+        ("NRM006", "norm-hides-scale"),
         ("NRM007", "dead-channel"),
         ("NRM008", "dropout-before-norm"),
         ("NRM009", "shared-norm"),
         ("NRM010", "norm-momentum"),
+        ("NRM011", "local-batch-norm"),
+        ("NRM012", "deep-norm-no-skip"),
         ("NRM013", "degenerate-group"),
+        ("NRM014", "batch-norm-on-sequence"),
         ("NRM015", "zero-gamma"),
         ("OPT001", "lr-too-high"),
         ("OPT002", "lr-too-low"),

@@ -66,9 +66,12 @@ def test_each_rank_records_its_own_and_waits_for_nobody() -> None:
         trace = gs.Trace.from_json(found[rank][0][0])
         assert [layer.name for layer in trace.layers] == [f"module.{layer.name}" for layer in alone[rank].layers]
         assert [layer.rms for layer in trace.layers] == pytest.approx([layer.rms for layer in alone[rank].layers])
+        assert trace.world_size == 2
+        assert [layer.norm.synchronized for layer in trace.layers if layer.norm is not None] == [False]
     synchronized = gs.Trace.from_json(found[0][0][1])
     assert [layer.rms for layer in synchronized.layers] == pytest.approx([layer.rms for layer in alone[0].layers])
     assert "this rank's batch alone" in found[0][0][2]
+    assert [layer.norm.synchronized for layer in synchronized.layers if layer.norm is not None] == [True]
 
 
 def test_a_sharded_model_is_refused() -> None:

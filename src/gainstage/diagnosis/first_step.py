@@ -61,6 +61,7 @@ def _measured(subject: Subject, seed: int) -> StepRecord:
         update_ratio=median(entry.ratio for entry in ratios) if ratios else None,
         least=min(ratios, key=lambda entry: entry.ratio, default=None),
         most=max(ratios, key=lambda entry: entry.ratio, default=None),
+        ratios=tuple(ratios),
     )  # fmt: skip
 
 

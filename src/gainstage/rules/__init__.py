@@ -17,8 +17,11 @@ from gainstage.rules.depth import rank_collapse, residual_growth
 from gainstage.rules.first_loss import initial_loss
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes, one_class_gradients
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
+from gainstage.rules.norm_batches import batch_norm_on_sequence, local_batch_norm
+from gainstage.rules.norm_depth import deep_norm_no_skip
 from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
 from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
+from gainstage.rules.norm_scale import norm_hides_scale
 from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
 from gainstage.rules.packed_fans import packed_fans
@@ -56,11 +59,15 @@ RULES: tuple[Rule, ...] = (
     tiny_batch_norm,
     bias_before_norm,
     decay_on_norm,
+    norm_hides_scale,
     dead_channel,
     dropout_before_norm,
     shared_norm,
     norm_momentum,
+    local_batch_norm,
+    deep_norm_no_skip,
     degenerate_group,
+    batch_norm_on_sequence,
     zero_gamma,
     lr_too_high,
     lr_too_low,

@@ -36,6 +36,15 @@ def stand_alone(modules: Mapping[str, nn.Module], parameters: Mapping[str, nn.Pa
     return ("synchronized batch norms were measured on this rank's batch alone",) if synchronized else ()
 
 
+def world_size(modules: Mapping[str, nn.Module]) -> int | None:
+    """Number of processes that train copies of the model: of the wrapper's group, else of the default one, or None."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return None
+    wrappers = (module for module in modules.values() if isinstance(module, nn.parallel.DistributedDataParallel))
+    group: Any = next((wrapper.process_group for wrapper in wrappers), None)
+    return int(torch.distributed.get_world_size(group))
+
+
 def _call_inner(wrapper: nn.Module, *args: Any, **kwargs: Any) -> Any:
     inner: Any = wrapper.module
     return inner(*args, **kwargs)

@@ -41,6 +41,7 @@ class Draft:
     input_from: int | None = None
     norm: dict[str, Any] | None = None
     running: tuple[Sums, norms.Running] | None = None
+    padded_share: torch.Tensor | None = None
     first_call: Draft | None = None
     forward: Sums | None = None
     gradient: Magnitudes | None = None
@@ -138,6 +139,8 @@ class Draft:
         if self.norm is None:
             return None
         found: dict[str, Any] = {"scale_rms": short(scale_rms)}
+        if self.padded_share is not None:
+            found["padded_share"] = short(float(self.padded_share))
         if self.running is not None:
             sums, running = self.running
             found |= _distances("batch", norms.against_running(sums, running))

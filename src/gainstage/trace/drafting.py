@@ -190,11 +190,12 @@ class Drafting:
         draft.parameters = parameters
         draft.norm = norms.facts(call.spec.name, named, self.stack.module, self.batch_size)
         draft.op = f"{draft.norm['type']}_norm"
+        draft.padded_share = norms.padded_share(draft.norm, named["input"], self.batch_size) if self.measuring else None
         if call.before is not None and self.measuring:
             draft.running = (self._channel_sums(named["input"], source), call.before)
             # What is shared is known by its running statistics: a norm may be no module, or two with one scale.
             first = self._first_calls.setdefault(storage_key(named["running_mean"]), draft)
-            draft.first_call = first if first is not draft else None
+            draft.first_call = None if first is draft else first
         return self._measured(draft, output)
 
     def _channel_sums(self, signal: torch.Tensor, source: Origin) -> Sums:

@@ -20,6 +20,8 @@ INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 # Of ε: a channel of such variance leaves the norm at a hundredth of unit scale.
 SMALL_VARIANCE = 1e-4
+# Fewer steps are no sequence.
+_LEAST_STEPS = 4
 # A variance of zero is taken for this one.
 _LEAST = 1e-30
 
@@ -61,7 +63,41 @@ def facts(op: str, named: Call, module: nn.Module | None, batch_size: int | None
         "affine": isinstance(named.get("weight"), torch.Tensor),
         "updates": updates,
         "momentum": _momentum(named, module) if kind == "batch" else None,
+        "synchronized": kind == "batch" and "sync" in type(module).__name__.lower(),
     }
+
+
+def padded_share(norm: Mapping[str, object], signal: torch.Tensor, batch_size: int | None) -> torch.Tensor | None:
+    """Share of a sequence's steps that are padding, by `NormRecord.padded_share`; on the signal's device.
+
+    Args:
+        norm: Its `facts`; None is returned but for a batch norm in training mode.
+        signal: What a batch norm reads: (samples, channels, steps), or (samples · steps, channels).
+        batch_size: Number of samples.
+    """
+    judged = norm["type"] == "batch" and norm["uses_batch_statistics"]
+    steps = _by_step(signal.detach(), batch_size) if judged else None
+    if steps is None or steps.shape[1] < _LEAST_STEPS:
+        return None
+    same = (steps[:, 1:] == steps[:, :-1]).all(2)
+    runs = sum(_run(same if first else same.flip(1)) for first in (True, False))
+    # A sample that never changes is constant in time, and not padded.
+    return torch.where(same.all(1), 0, runs).sum() / (steps.shape[0] * steps.shape[1])
+
+
+def _by_step(signal: torch.Tensor, batch_size: int | None) -> torch.Tensor | None:
+    """The signal as (samples, steps, channels); None if it is no sequence."""
+    if signal.ndim == 3:
+        return signal.transpose(1, 2)
+    if signal.ndim != 2 or not batch_size or len(signal) <= batch_size or len(signal) % batch_size:
+        return None
+    return signal.unflatten(0, (batch_size, -1))
+
+
+def _run(same: torch.Tensor) -> torch.Tensor:
+    """How many steps at the beginning are equal, 0 for a single one."""
+    equal = same.long().cumprod(1).sum(1)
+    return torch.where(equal > 0, equal + 1, 0)
 
 
 def _momentum(named: Call, module: nn.Module | None) -> float | None:

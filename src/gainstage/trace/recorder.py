@@ -12,7 +12,7 @@ from torch import nn
 
 from gainstage.errors import GainstageError, SubjectError
 from gainstage.seeding import preserved_rng
-from gainstage.trace import call
+from gainstage.trace import alone, call
 from gainstage.trace.grams import gram_figures
 from gainstage.trace.lazy_layers import built
 from gainstage.trace.mode import RecordingMode
@@ -208,6 +208,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         skipped=tuple(_skipped(mode)),
         returned=_returned(run),
         unregistered=tuple(_unregistered(subject, mode)),
+        world_size=alone.world_size(mode.stack.modules),
     )  # fmt: skip
 
 

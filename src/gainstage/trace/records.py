@@ -10,54 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from gainstage.trace import graph, serialization
+from gainstage.trace.norm_records import NormRecord
 from gainstage.trace.target_records import CrossingRecord, LabelRecord
 
 SCHEMA_VERSION = 1
 
 LayerKind = Literal["linear", "conv", "norm", "activation", "embedding", "attention", "other"]
-
-
-@dataclass(frozen=True)
-class NormRecord:
-    """What a normalization did in this call.
-
-    Attributes:
-        type: ``batch``, ``layer``, ``group``, ``instance`` or ``rms``.
-        uses_batch_statistics: False for batch norm in eval mode, which applies its running averages.
-        values_per_statistic: How many values each mean and variance was taken over (N·H·W for batch norm).
-        eps: The ε added to the variance.
-        affine: Whether it has a scale or shift of its own.
-        scale_rms: Root mean square of γ, or None without one.
-        updates: ``num_batches_tracked``, or None.
-        batch_shift: rms over channels of (batch mean - running mean) / batch std; None without running statistics.
-        batch_scale_ratio: Geometric mean over channels of batch variance / running variance, likewise.
-        momentum: Weight of the new batch in the running averages; None without them, or where they are cumulative.
-        initial_statistics: Whether all running means are 0 and all running variances 1; None without them.
-        channels, small_channels: How many channels were examined, and how many of them have a variance over the batch
-            of at most ε/10,000: the norm leaves them below a hundredth of unit scale; None where they were not.
-        input_channel_std: rms of the channels' std of what it reads, where it has running statistics.
-        first_call: Position of the layer that was the first call with these running statistics, None if it is this.
-        call_shift, call_scale_ratio: As ``batch_shift`` and ``batch_scale_ratio``, but of this call's batch against
-            that of the first call; None for the first.
-    """
-
-    type: str
-    uses_batch_statistics: bool
-    values_per_statistic: int
-    eps: float
-    affine: bool
-    scale_rms: float | None = None
-    updates: int | None = None
-    batch_shift: float | None = None
-    batch_scale_ratio: float | None = None
-    momentum: float | None = None
-    initial_statistics: bool | None = None
-    channels: int | None = None
-    small_channels: int | None = None
-    input_channel_std: float | None = None
-    first_call: int | None = None
-    call_shift: float | None = None
-    call_scale_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -312,6 +270,7 @@ class StepRecord:
         accumulation: What momentum makes of a step in the long run, as a factor: (1 - dampening) / (1 - momentum).
         update_ratio: Median over matrices and kernels that move of rms(update) / rms(weight).
         least, most: The smallest and the largest of these ratios, and whose they are.
+        ratios: All of them, in the order of the parameters.
         stepped: Whether the optimizer has made steps before.
         scheduled: Whether a schedule sets its learning rate, which may be warming up.
         reason: Why there are no figures; empty where there are.
@@ -325,6 +284,7 @@ class StepRecord:
     update_ratio: float | None = None
     least: RatioRecord | None = None
     most: RatioRecord | None = None
+    ratios: tuple[RatioRecord, ...] = ()
     stepped: bool = False
     scheduled: bool = False
     reason: str = ""
@@ -374,6 +334,8 @@ class Trace:
         returned: Positions of the layers whose output, or what was made of it, the model returned.
         unregistered: Parameters that were read with gradients switched on and are none of the model's.
         skipped: What could not be measured, with the reason, one line each.
+        world_size: Number of processes in the group that trains copies of the model, or in the default group; None
+            outside of one.
     """
 
     layers: tuple[LayerRecord, ...]
@@ -396,6 +358,7 @@ class Trace:
     returned: tuple[int, ...] = ()
     unregistered: tuple[UnregisteredRecord, ...] = ()
     skipped: tuple[str, ...] = ()
+    world_size: int | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
