@@ -177,3 +177,74 @@ def test_is_silent_at_usual_learning_rates(name: str, optimizer: str) -> None:
     findings = gs.check(model, batch, optimizer=built).findings
 
     assert [(f.code, f.message) for f in findings if f.severity != "info"] == []
+
+
+class ClassToken(nn.Module):
+    """A vision transformer that starts with its branches all but closed: only the class token hears of the loss."""
+
+    def __init__(self, depth: int = 4) -> None:
+        super().__init__()
+        self.patches, self.token = nn.Linear(48, 32), nn.Parameter(torch.randn(1, 1, 32) * 0.02)
+        self.norms = nn.ModuleList(nn.LayerNorm(32) for _ in range(2 * depth))
+        self.attention = nn.ModuleList(nn.MultiheadAttention(32, 4, batch_first=True) for _ in range(depth))
+        self.mixers = nn.ModuleList(
+            nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32)) for _ in range(depth)
+        )
+        self.scales = nn.ParameterList(nn.Parameter(torch.full((32,), 1e-6)) for _ in range(2 * depth))
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x.flatten(2).transpose(1, 2).reshape(len(x), -1, 48))
+        x = torch.cat((self.token.expand(len(x), -1, -1), x), 1)
+        for i, (attention, mixer) in enumerate(zip(self.attention, self.mixers, strict=True)):
+            y = self.norms[2 * i](x)
+            x = x + self.scales[2 * i] * attention(y, y, y, need_weights=False)[0]
+            x = x + self.scales[2 * i + 1] * mixer(self.norms[2 * i + 1](x))
+        return self.head(self.norm(x)[:, 0])
+
+
+class Closed(nn.Module):
+    """A block that a norm with a scale of zero keeps closed, with a gate in it whose last map starts at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.gate, self.last = (
+            nn.Conv2d(width, width, 1),
+            nn.Linear(width, width),
+            nn.Conv2d(width, width, 1),
+        )
+        self.norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.silu(self.first(x))
+        return x + self.norm(self.last(y + self.gate(y.mean((2, 3)))[..., None, None]))
+
+
+class Modulated(nn.Module):
+    """A branch with small weights in a row: next to nothing is added at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.maps = nn.Sequential(*[nn.Linear(width, width) for _ in range(4)])
+        for linear in self.maps:
+            nn.init.normal_(linear.weight, std=0.01)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(x)
+        return x + y * F.gelu(self.maps(y))
+
+
+@pytest.mark.parametrize(
+    ("model", "batch"),
+    [
+        (ClassToken(), images()),
+        (nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), *[Closed(16) for _ in range(3)],
+                       nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)), images()),
+        (nn.Sequential(nn.Linear(32, 32), *[Modulated(32) for _ in range(4)], nn.Linear(32, 10)), vectors()),
+    ],
+)  # fmt: skip
+def test_branches_that_start_closed(model: nn.Module, batch: object) -> None:
+    assert [(f.code, f.message) for f in gs.check(model, batch).findings if f.severity != "info"] == []

@@ -10,7 +10,7 @@ from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.rules.gradients import GRADIENT_FALL, GRADIENT_GROWTH
 from gainstage.rules.prediction import preserving_weight_var, unit_gain_bands, weight_var
-from gainstage.rules.signal import MAPS, Segment, segments
+from gainstage.rules.signal import MAPS, Segment, in_branch, segments, shut
 from gainstage.trace.records import LayerRecord, Trace
 
 CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
@@ -109,7 +109,8 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Why it hurts: equal units that receive equal gradients remain equal: a layer of 512 units is one unit.
     How measured: equality of all rows of the weight and of all rows of its gradient, on one batch.
     When it is a false alarm: dropout or different inputs per unit break the symmetry later; a zero read-out or a
-        zero last layer of a residual branch is not reported, because its gradients differ from unit to unit.
+        zero last layer of a residual branch is not reported, because its gradients differ from unit to unit; nor is
+        what stands in a branch that a norm with a scale of zero keeps closed at the start.
     Fix: draw the weights at random (gs.initialize).
     References: Goodfellow, Bengio and Courville 2016, section 8.4.
     """
@@ -122,7 +123,11 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
     symmetric = [
         p
         for p in trace.parameters
-        if p.equal_units and p.name in owners and p.grad_rms is not None and (p.grad_equal_units or p.grad_rms <= noise)
+        if p.equal_units
+        and p.name in owners
+        and p.grad_rms is not None
+        and (p.grad_equal_units or p.grad_rms <= noise)
+        and not (p.grad_rms == 0 and shut(trace, owners[p.name]))
     ]
     if symmetric:
         layers = tuple(owners[p.name].name for p in symmetric)
@@ -185,7 +190,11 @@ def gain_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Fix: re-draw the weights for the activation that follows (gs.initialize).
     References: Glorot and Bengio 2010; He et al. 2015; Schoenholz et al. 2017.
     """
-    found = [(symptom, segment) for segment in segments(trace) if (symptom := _explained_symptom(segment)) is not None]
+    found = [
+        (symptom, segment)
+        for segment in segments(trace)
+        if (symptom := _explained_symptom(segment)) is not None and not (symptom < 0 and in_branch(trace, segment))
+    ]
     if found:
         symptom, segment = max(found, key=lambda pair: abs(pair[0]))
         yield _mismatched(segment, symptom, runs=len(found))
@@ -350,7 +359,7 @@ def _level_findings(trace: Trace, sign: int) -> Iterator[Finding]:
         change = segment.change()
         if change is None or segment.repaired_by is not None or not _beyond(segment, change, sign):
             continue
-        if not _within_band(segment, sign):
+        if not _within_band(segment, sign) and not (sign < 0 and in_branch(trace, segment)):
             found.append((change, segment))
     if found:
         change, segment = max(found, key=lambda pair: abs(pair[0]))

@@ -15,6 +15,7 @@ from gainstage.trace.graph import consumers
 from gainstage.trace.records import LayerRecord, Trace
 
 MAPS = ("linear", "conv")
+SMALL_PART = 0.5  # share of the maps: a network that is one residual branch of its input must not lose its signal
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,17 @@ class Segment:
         if not gains:
             return None
         return -math.inf if min(gains) == 0 else sum(math.log10(gain) for gain in gains)
+
+
+def in_branch(trace: Trace, segment: Segment) -> bool:
+    """Whether a skip of a residual network leads past the whole segment, its branch being a small part of the network.
+
+    What such a branch adds may start as next to nothing: the signal goes on beside it, and it opens in training.
+    """
+    maps = [position for position, layer in enumerate(trace.layers) if layer.kind in MAPS]
+    own = {position for position in maps if any(trace.layers[position] is layer for layer in segment.layers)}
+    branches = [set(block.branch).intersection(maps) for block in trace.residuals]
+    return any(own and own <= branch and len(branch) <= SMALL_PART * len(maps) for branch in branches)
 
 
 def _plain(layer: LayerRecord) -> bool:
@@ -128,12 +140,35 @@ def _way_back(trace: Trace, choose: Callable[[Iterable[int]], int]) -> tuple[Lay
     return tuple(reversed(path))
 
 
+def shut(trace: Trace, layer: LayerRecord) -> bool:
+    """Whether all that is made of a layer passes a norm whose scale is zero: its branch starts closed, and opens."""
+    read_by = consumers(trace.layers)
+    queue, seen = [trace.layers.index(layer)], set[int]()
+    while queue:
+        position = queue.pop()
+        if position in seen:
+            continue
+        seen.add(position)
+        here = trace.layers[position]
+        if here.norm is not None and here.norm.scale_rms == 0:
+            continue
+        if not read_by[position]:
+            return False
+        queue.extend(read_by[position])
+    return True
+
+
 def gradient_levels(trace: Trace) -> tuple[tuple[LayerRecord, float], ...]:
     """Hidden maps and sums on the stream with ‖∂L/∂h‖ of a sample at their output; empty without gradients.
 
     Without the read-out: one that is small or zero on purpose lowers all of them alike, and only until it moves.
+    From where parameters are joined to the signal, such as a class token: of what is joined, the loss may read that
+    token alone, and the rest reaches it through branches only, which may start all but closed.
     """
-    levels = [layer for layer in stream(trace) if layer.kind in MAPS or layer.op == "add"]
+    layers = stream(trace)
+    joined = [position for position, layer in enumerate(layers) if layer.op == "cat" and layer.parameters]
+    layers = layers[joined[-1] + 1 :] if joined else layers
+    levels = [layer for layer in layers if layer.kind in MAPS or layer.op == "add"]
     if levels and levels[-1].kind in MAPS:
         levels.pop()
     return tuple((layer, layer.sample_grad_norm) for layer in levels if layer.sample_grad_norm is not None)
