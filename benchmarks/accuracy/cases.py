@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -56,7 +58,7 @@ class Extent:
         check_seeds: Checks of a mutant; twins are checked with ``twin_seeds``.
         steps: Of a training, where it is not that of the architecture.
         trial: Steps of the trial of a check.
-        architectures, faults: How many of the list are left out: every so many-th is taken.
+        architectures, faults: Every so many-th of the list is taken.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -71,7 +73,7 @@ class Extent:
         return self.twin_seeds if case.healthy else self.check_seeds
 
 
-QUICK = Extent(seeds=(0,), twin_seeds=(0,), steps=20, trial=5, architectures=9, faults=7)
+QUICK = Extent(seeds=(0,), twin_seeds=(0,), steps=20, trial=5, architectures=9, faults=11)
 
 
 def fault_named(name: str) -> Fault:
@@ -113,12 +115,17 @@ def built(case: Case, seed: int, extent: Extent) -> Setup | None:
 def digest(case: Case, extent: Extent) -> str:
     """Of the source of the architecture, its data and the fault: what was measured of another is not taken for it."""
     architecture = architecture_of(case)
-    parts = [inspect.getsource(architecture.model), inspect.getsource(inspect.unwrap(architecture.data))]
+    parts = [_meaning(architecture.model), _meaning(architecture.data)]
     parts += [repr((architecture.recipe, architecture.batch_size, architecture.steps, extent.steps, extent.trial))]
     if case.level:
         entry = fault_named(case.fault)
-        parts += [inspect.getsource(entry.inject), repr(entry.levels[case.level])]
+        parts += [_meaning(entry.inject), repr(entry.levels[case.level])]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _meaning(thing: Callable[..., object]) -> str:
+    """Its source but for layout and comments."""
+    return ast.dump(ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))))
 
 
 def splits_of(choice: str) -> Sequence[Split]:

@@ -89,9 +89,7 @@ def regressor() -> nn.Module:
 
 
 def residual_regressor() -> nn.Module:
-    blocks = [
-        Residual(nn.Sequential(nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 48)), scale=0.25) for _ in range(6)
-    ]
+    blocks = [Residual(nn.Sequential(nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 48)), scale=0.25) for _ in range(6)]
     return initialized(nn.Sequential(nn.Linear(16, 48), *blocks, nn.Linear(48, 1)), _he)
 
 

@@ -123,6 +123,7 @@ def mixer() -> nn.Module:
 
 def residual_binary() -> nn.Module:
     """Branches without norms, scaled by the root of their number; a sigmoid of its own at the end."""
+
     def branch() -> nn.Module:
         return nn.Sequential(nn.ELU(), nn.Linear(40, 40), nn.ELU(), nn.Linear(40, 40))
 

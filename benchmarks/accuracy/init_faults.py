@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -128,8 +130,8 @@ def _form(module: nn.Module) -> tuple[object, ...]:
 def dead_rectifiers(setup: Setup, level: tuple[float, float]) -> Setup | None:
     """A share of the units of each map before a rectifier gets a bias far below zero."""
     modules = [module for _, module in found(setup.model, (*MAPS, *RECTIFIERS))]
-    pairs = zip(modules, modules[1:], strict=False)
-    rectified = [m for m, after in pairs if isinstance(after, nn.ReLU) and isinstance(m, MAPS) and m.bias is not None]
+    maps = [before for before, after in pairwise(modules) if isinstance(after, nn.ReLU)]
+    rectified: list[Any] = [module for module in maps if isinstance(module, MAPS) and module.bias is not None]
     if not rectified:
         return None
     share, size = level

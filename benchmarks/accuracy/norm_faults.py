@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ def in_eval_mode(setup: Setup, share: float) -> Setup | None:
     if not norms:
         return None
     for _, norm in first_share(norms, share):
-        norm.__class__ = AlwaysEval2d if isinstance(norm, nn.BatchNorm2d) else AlwaysEval1d
+        norm.__class__ = {nn.BatchNorm1d: AlwaysEval1d, nn.BatchNorm2d: AlwaysEval2d}[type(norm)]
         norm.train()
     return setup
 
@@ -108,7 +109,7 @@ def zero_gamma(setup: Setup, share: float) -> Setup | None:
 def dead_channels(setup: Setup, factor: float) -> Setup | None:
     """Maps before batch norms are scaled so far down that epsilon decides."""
     modules = [module for _, module in found(setup.model, (*MAPS, *BATCH_NORMS))]
-    normed = [m for m, after in zip(modules, modules[1:], strict=False) if isinstance(after, BATCH_NORMS)]
+    normed = [m for m, after in pairwise(modules) if isinstance(after, BATCH_NORMS)]
     with torch.no_grad():
         for module in normed:
             for parameter in module.parameters():

@@ -110,7 +110,7 @@ RECTIFIERS = (nn.ReLU, nn.LeakyReLU)
 ACTIVATIONS = (*RECTIFIERS, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU)
 
 
-def found(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[tuple[str, nn.Module]]:
+def found(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[tuple[str, Any]]:
     """Modules of these kinds by path, in order of registration, which is that of execution here."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
 

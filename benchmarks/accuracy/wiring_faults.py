@@ -110,8 +110,9 @@ def sigmoid_first(setup: Setup, _: str) -> Setup | None:
 def no_sigmoid(setup: Setup, _: str) -> Setup | None:
     if setup.kind != "binary":
         return None
-    *_, last = setup.model.children()
-    model = setup.model[0] if isinstance(last, nn.Sigmoid) and isinstance(setup.model, nn.Sequential) else setup.model
+    model = setup.model
+    if isinstance(model, nn.Sequential) and isinstance(model[-1], nn.Sigmoid):
+        model = model[:-1]
     return replace(setup, model=model, loss=F.binary_cross_entropy, threshold=0.5)
 
 
