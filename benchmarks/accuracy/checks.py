@@ -51,7 +51,7 @@ def trial_row(case: Case, seed: int, extent: Extent) -> Row:
     try:
         losses = short_trial(subject_of(setup, seed), extent.trial, seed).losses
     except (GainstageError, RuntimeError, ValueError, IndexError) as error:
-        return {"losses": None, "raised": str(error)}
+        return {"losses": None, "raised": f"{type(error).__name__}: {error}"}
     return {"losses": [float(f"{loss:.6g}") for loss in losses]}
 
 
@@ -67,8 +67,9 @@ def _checked(case: Case, seed: int, row: Mapping[str, Any], extent: Extent) -> C
     assert setup is not None
     try:
         report = gs.check(subject_of(setup, seed), seed=seed)
-    except GainstageError as error:
-        return Checked(case, seed, raised=str(error))
+    # A refusal, or a defect of a rule: it belongs into the report and must not end the run.
+    except Exception as error:
+        return Checked(case, seed, raised=f"{type(error).__name__}: {error}")
     trace = report.trace
     labels = trace.loss_record.labels if trace.loss_record is not None else None
     if row["losses"] is not None and not (labels is not None and labels.outside):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from accuracy.cases import ARCHITECTURES, FAULTS, Case, Extent, Split
@@ -156,7 +155,7 @@ def _lists(found: Sequence[Outcome], said: Sequence[Checked]) -> str:
     harmless = [o for o in of_state(found, "harmless") if o.alarms]
     missed = [o for o in of_state(found, "fault") if not o.alarms]
     misnamed = [o for o in of_state(found, "fault") if o.alarms and not o.first_named]
-    unnamed = Counter(row.raised.split(".")[0] for row in said if row.raised)
+    refused = [f"{row.case.key}: {row.raised.splitlines()[0]}" for row in said if row.raised]
     return "\n".join([
         "## Development, with a trial: what is wrong",
         "",
@@ -166,10 +165,7 @@ def _lists(found: Sequence[Outcome], said: Sequence[Checked]) -> str:
         *_listed("False alarms on harmless mutants", harmless),
         *_listed("Faults without an alarm", missed),
         *_listed("Faults whose first alarm does not name the cause", misnamed),
-        "### Refused by the check",
-        "",
-        *(f"- {count} times: {reason}" for reason, count in unnamed.items()),
-        "",
+        *_section("Refused by the check, or a defect of it", refused),
     ])  # fmt: skip
 
 
@@ -177,7 +173,10 @@ def _listed(title: str, found: Iterable[Outcome]) -> list[str]:
     def line(outcome: Outcome) -> str:
         seed = f", seed {outcome.seed}" if outcome.case.healthy else ""
         codes = ", ".join(a.code if a.root == a.code else f"({a.code})" for a in outcome.alarms)
-        return f"- {outcome.case.key}{seed}" + (f": {codes}" if codes else "")
+        return f"{outcome.case.key}{seed}" + (f": {codes}" if codes else "")
 
-    lines = [line(outcome) for outcome in found]
-    return [f"### {title}: {len(lines)}", "", *(lines or ["None."]), ""]
+    return _section(title, [line(outcome) for outcome in found])
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"### {title}: {len(lines)}", "", *([f"- {line}" for line in lines] or ["None."]), ""]
