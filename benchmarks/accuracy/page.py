@@ -99,7 +99,7 @@ def _overall(judged: Judged, said: Said) -> str:
         rows.append((words, [str(len(of_state(judged[c], state))) for c in columns]))
     table = ["".join(head), "|---" * (len(columns) + 1) + "|", *(f"| {name} | {' | '.join(c)} |" for name, c in rows)]
     missing = [split for split in ARCHITECTURES if split not in said]
-    note = f"\nNot checked yet: the {', '.join(missing)} split." if missing else ""
+    note = f"\nNot checked yet: the {', '.join(missing)} split.\n" if missing else ""
     return "## Overall\n\n" + "\n".join(table) + "\n" + note
 
 
