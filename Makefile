@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-sweep bench-lr lab test-oldest clean
+.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-sweep bench-lr accuracy lab test-oldest clean
 
 demo: $(VENV)/.core
 	$(BIN)/gainstage tour
@@ -56,6 +56,14 @@ bench-lr: $(VENV)/.dev $(VENV)/.zoo
 	PYTHONPATH=tests $(BIN)/python benchmarks/learning_rate.py sweeps/lr --set development --fit
 	PYTHONPATH=tests $(BIN)/python benchmarks/learning_rate.py sweeps/lr --set test
 	PYTHONPATH=tests $(BIN)/python benchmarks/curvature.py
+
+# How often the rules are right: networks with injected faults and their healthy twins, all trained (about forty minutes
+# on two idle cores), then checked. Into docs/accuracy.md and the package. What ACCURACY_STORE holds is not trained again,
+# so that after a change of a rule only the checks run; --split development leaves the test split alone.
+ACCURACY_STORE ?= accuracy-store
+ACCURACY_ARGS ?= --jobs 2 --publish
+accuracy: $(VENV)/.dev
+	OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m accuracy $(ACCURACY_STORE) $(ACCURACY_ARGS)
 
 # Every claim of the lab at its quick preset, a quarter of an hour on two idle cores; its verdicts go into the package
 # and docs/verdicts.md. LAB_STORE must be a new folder, or that of a run which was stopped.

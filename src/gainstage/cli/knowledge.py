@@ -18,10 +18,16 @@ from gainstage.errors import InputError, UnknownNameError
 from gainstage.report.rules_json import rules_json
 from gainstage.report.theory_charts import plotted, write_chart
 from gainstage.rules import RULES, Rule
+from gainstage.rules.accuracy import Accuracy, measured
 from gainstage.rules.base import SECTIONS
 from gainstage.theory.topics import TOPICS, Topic
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+_LEGEND = (
+    "\nPrecision: of the networks that the rule warned of, those that train worse than their healthy twins.\n"
+    "Recall: of the networks with a fault of its page that train worse, those whose cause was named. -: not measured."
+)
 
 EPILOG = f"Topics: {', '.join(topic.name for topic in TOPICS)}. Rules: gainstage rules; claims: gainstage lab list."
 
@@ -36,7 +42,7 @@ class Format(str, Enum):
 def rules(
     form: Format = typer.Option(Format.TEXT, "--format", help="Of the list."),
 ) -> None:
-    """List the rules: code, name, severity, cause."""
+    """List the rules: code, name, severity, cause, and how often they were right."""
     if form is Format.JSON:
         deliver(rules_json(RULES), None)
         return
@@ -44,8 +50,21 @@ def rules(
     for rule in RULES:
         style, severity = _COLOURS[rule.severities[0]], "/".join(rule.severities)
         console.print(f"[bold]{rule.code}[/]  {rule.name:<24} [{style}]{severity:<20}[/] {rule.cause}")
+        console.print(f"        {accuracy_words(measured().get(rule.code))}", style="dim", highlight=False)
         console.print(textwrap.indent(textwrap.fill(rule.summary, min(console.width, 100) - 8), " " * 8), markup=False)
+    console.print(_LEGEND, style="dim", highlight=False)
     console.print(f"\n{len(RULES)} rules. One in full: gainstage explain {RULES[1].code}", style="dim")
+
+
+def accuracy_words(counts: Accuracy | None) -> str:
+    """``precision 0.97 (35 of 36), recall 0.88 (14 of 16)``; ``-`` for what was not measured."""
+    found = Accuracy() if counts is None else counts
+    precision = _share(found.precision, found.right_alarms, found.alarms)
+    return f"precision {precision}, recall {_share(found.recall, found.found_faults, found.faults)}"
+
+
+def _share(share: float | None, hits: int, total: int) -> str:
+    return "-" if share is None else f"{share:.2f} ({hits} of {total})"
 
 
 def explain(
@@ -101,6 +120,7 @@ def _explain_rule(console: Console, rule: Rule) -> None:
     console.print(textwrap.indent(rule.bad.source, "    "), markup=False)
     console.print("\n[bold]It is silent on[/]")
     console.print(textwrap.indent(rule.good.source, "    "), markup=False)
+    _paragraph(console, "As measured (docs/accuracy.md)", f"{accuracy_words(measured().get(rule.code))}.")
     if rule.claims:
         console.print("\n[bold]Claims that it rests on, as the lab measured them[/]")
         for claim_id in rule.claims:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from gainstage.rules.accuracy import measured
 from gainstage.rules.base import Cause, Rule, Severity
 from gainstage.version import __version__
 
@@ -30,8 +31,27 @@ class ThresholdDocument:
 
 
 @dataclass(frozen=True)
+class AccuracyDocument:
+    """Counts on networks that no threshold was set on; a share is null where there is nothing to share.
+
+    ``alarms`` are networks that the rule warned of, ``right_alarms`` those that train worse than their healthy twins;
+    ``faults`` are networks with a fault of its page that train worse, ``found_faults`` those whose cause was named.
+    """
+
+    precision: float | None
+    recall: float | None
+    alarms: int
+    right_alarms: int
+    faults: int
+    found_faults: int
+
+
+@dataclass(frozen=True)
 class RuleDocument:
-    """A rule; ``severities`` gravest first, ``explains`` the codes of its consequences."""
+    """A rule; ``severities`` gravest first, ``explains`` the codes of its consequences.
+
+    ``accuracy`` is null where it was not measured.
+    """
 
     code: str
     name: str
@@ -41,6 +61,7 @@ class RuleDocument:
     thresholds: tuple[ThresholdDocument, ...]
     claims: tuple[str, ...]
     explains: tuple[str, ...]
+    accuracy: AccuracyDocument | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +79,21 @@ def rules_json(rules: Iterable[Rule]) -> str:
         RuleDocument(
             rule.code, rule.name, rule.severities, rule.cause, rule.summary,
             tuple(ThresholdDocument(t.name, t.value, t.unit, t.source) for t in rule.thresholds),
-            rule.claims, rule.explains,
+            rule.claims, rule.explains, _accuracy(rule),
         )
         for rule in rules
     )  # fmt: skip
     document = RulesDocument(SCHEMA_VERSION, __version__, entries)
     return json.dumps(asdict(document), ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def _accuracy(rule: Rule) -> AccuracyDocument | None:
+    counts = measured().get(rule.code)
+    if counts is None:
+        return None
+    return AccuracyDocument(
+        counts.precision, counts.recall, counts.alarms, counts.right_alarms, counts.faults, counts.found_faults
+    )
 
 
 def schema_text() -> str:
