@@ -41,12 +41,6 @@ def test_the_page_has_every_verdict():
         assert verdict.outcome.replace("-", " ").upper() in line
 
 
-def test_the_runs_are_short():
-    # Nine tenths of a second of the clock for each second here would be fifteen minutes on two cores.
-    assert sum(verdict.seconds for verdict in PUBLISHED.values()) < 2 * 15 * 60
-    assert max(verdict.seconds for verdict in PUBLISHED.values()) < 2 * 90
-
-
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.claims], ids=lambda rule: rule.code)
 def test_no_rule_speaks_louder_than_its_claims(rule):
     """A rule that none of its claims supports is for information, unless its thresholds were measured."""
