@@ -12,11 +12,10 @@ from accuracy.cases import Case, Extent, built
 from accuracy.setup import Setup, batches
 from accuracy.store import Row, Store
 from gainstage.diagnosis.check import judged
-from gainstage.diagnosis.trial import short_trial
+from gainstage.diagnosis.trial import short_trial, trial_of
 from gainstage.errors import GainstageError
 from gainstage.landscape.training import BATCHES
 from gainstage.rules.base import Finding
-from gainstage.trace.records import TrialRecord
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,16 @@ def checked(cases: Sequence[Case], store: Store, extent: Extent, workers: int = 
 def _checked(case: Case, seed: int, row: Mapping[str, Any], extent: Extent) -> Checked:
     setup = built(case, seed, extent)
     assert setup is not None
+    subject = subject_of(setup, seed)
     try:
-        report = gs.check(subject_of(setup, seed), seed=seed)
+        report = gs.check(subject, seed=seed)
     # A refusal, or a defect of a rule: it belongs into the report and must not end the run.
     except Exception as error:
         return Checked(case, seed, raised=f"{type(error).__name__}: {error}")
     trace = report.trace
     labels = trace.loss_record.labels if trace.loss_record is not None else None
     if row["losses"] is not None and not (labels is not None and labels.outside):
-        trace = replace(trace, trial=TrialRecord(extent.trial, tuple(row["losses"])))
+        trace = replace(trace, trial=trial_of(extent.trial, row["losses"], subject.batches.take(BATCHES)))
     return Checked(case, seed, _alarms(report.findings), _alarms(judged(trace).findings))
 
 

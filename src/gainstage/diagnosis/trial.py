@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
 from gainstage.landscape.training import BATCHES, gradients_kept, trained
+from gainstage.trace.call import tensors_of
 from gainstage.trace.copies import copied
 from gainstage.trace.records import TrialRecord
 from gainstage.trace.subject import Subject
@@ -17,5 +24,20 @@ def short_trial(subject: Subject, steps: int, seed: int = 0) -> TrialRecord:
         SubjectError: if the model cannot be copied or trained.
     """
     with gradients_kept(subject):
-        cached = subject.replace(batches=subject.batches.take(BATCHES))
-        return TrialRecord(steps, trained(copied(cached), steps, seed, lambda _: None))
+        batches = subject.batches.take(BATCHES)
+        losses = trained(copied(subject.replace(batches=batches)), steps, seed, lambda _: None)
+        return trial_of(steps, losses, batches)
+
+
+def trial_of(steps: int, losses: Sequence[float], batches: Sequence[Any]) -> TrialRecord:
+    """The record of a trial on these batches."""
+    broken = bool(losses) and not math.isfinite(losses[-1])
+    return TrialRecord(steps, tuple(losses), _spoilt(batches) if broken else "")
+
+
+def _spoilt(batches: Sequence[Any]) -> str:
+    for number, batch in enumerate(batches):
+        for place, tensor in tensors_of(batch):
+            if not bool(torch.isfinite(tensor).all()):
+                return f"batch {number}, {place.strip('[]') or 'its tensor'}"
+    return ""

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
-from gainstage.trace.records import TensorRecord, Trace
+from gainstage.rules.signal import MAPS
+from gainstage.trace.graph import consumers
+from gainstage.trace.records import LayerRecord, TensorRecord, Trace
 
 _CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
 SMALL = Threshold("small", 0.03, "standard deviation", _CALIBRATED)
 LARGE = Threshold("large", 30.0, "standard deviation", _CALIBRATED)
 OFFSET = Threshold("offset", 5.0, "|mean| over standard deviation", _CALIBRATED)
+NEGLIGIBLE = 10.0  # times ε: from this variance on a norm takes the scale of what it reads away
+EVEN = 3.0  # the widest feature over all of them
 UNIT = 1.0  # an offset hurts only where it is itself large against the weights' unit scale
 
 
@@ -43,7 +47,8 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Why it hurts: initial weights and usual learning rates are made for inputs of unit scale; a large common mean
         drowns what tells samples apart.
     How measured: over all features, and over the widest feature where they differ, of the first batch.
-    When it is a false alarm: a norm that reads the inputs first repairs their scale and is taken into account.
+    When it is a false alarm: a norm that reads the inputs first, or what the first layer makes of them, repairs their
+        scale and is taken into account.
     Fix: subtract the mean and divide by the standard deviation, of each feature, over the training set.
     References: LeCun et al. 1998, Efficient BackProp, section 4.3.
     """
@@ -53,11 +58,35 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
         return
     if trace.layers and trace.layers[0].kind == "norm" and not trace.layers[0].inputs:
         return
+    repaired = _normed_at_once(trace)
     for tensor in floating:
         finding = _judged(tensor)
-        if finding is not None:
+        if finding is not None and not (repaired and _even_scale(tensor, finding)):
             yield finding
             return
+
+
+def _normed_at_once(trace: Trace) -> bool:
+    """Whether all that reads the input is a map with a norm right behind it: norm(W x) is that of any multiple of x."""
+    read_by = consumers(trace.layers)
+    first = [position for position, layer in enumerate(trace.layers) if not layer.inputs]
+    return bool(first) and all(
+        trace.layers[position].kind in MAPS and read_by[position]
+        and all(_takes_scale_away(trace.layers[position], trace.layers[reader]) for reader in read_by[position])
+        for position in first
+    )  # fmt: skip
+
+
+def _takes_scale_away(layer: LayerRecord, reader: LayerRecord) -> bool:
+    norm = reader.norm
+    if norm is None or (norm.type in ("batch", "instance") and not norm.uses_batch_statistics):
+        return False
+    return (layer.channel_std or layer.rms or 0.0) ** 2 > NEGLIGIBLE * norm.eps
+
+
+def _even_scale(tensor: TensorRecord, finding: Finding) -> bool:
+    """Whether a single factor would mend it: not an offset, and no feature apart from the others."""
+    return finding.evidence["kind"] != "offset" and finding.evidence["widest_std"] <= EVEN * (tensor.std or 0.0)
 
 
 def _judged(tensor: TensorRecord) -> Finding | None:

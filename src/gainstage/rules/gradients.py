@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
-from gainstage.rules.signal import MAPS, gradient_levels, main_path
+from gainstage.rules.signal import MAPS, gradient_levels, main_path, of_one_step, settled_levels
 from gainstage.trace.records import LayerRecord, Trace
 
 _CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
@@ -52,8 +53,9 @@ def gradient_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: a sample's gradient norm at the first map is less than 1/300 (error: 1/100,000) of that at the last one.
     Why it hurts: the first layers hardly move; what they throw away stays lost for all that follow.
-    How measured: ‖∂L/∂h‖ of a sample at the outputs of maps and sums along the shortest way from input to loss,
-        which passes residual branches by.
+    How measured: ‖∂L/∂h‖ of a sample at the outputs of maps (of the norm behind them, where there is one) and sums
+        along the shortest way from input to loss, which passes residual branches by. A fall that one layer answers
+        for alone is not reported: trained networks made up for it (docs/accuracy.md).
     When it is a false alarm: a frozen or pretrained trunk needs no gradient; an adaptive optimizer makes up for a
         part of it, at the warning's level.
     Fix: weights at the preserving gain, ReLU-like activations in place of sigmoids, norms, residual connections.
@@ -103,7 +105,7 @@ def gradient_explodes(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 def _gradient_findings(trace: Trace, sign: int) -> Iterator[Finding | NotAssessed]:
     code = "GRD001" if sign < 0 else "GRD002"
-    levels = gradient_levels(trace)
+    levels = gradient_levels(trace) if sign > 0 else settled_levels(trace)
     if not trace.backward:
         yield NotAssessed(code, "needs the gradients of a backward pass")
         return
@@ -114,9 +116,17 @@ def _gradient_findings(trace: Trace, sign: int) -> Iterator[Finding | NotAssesse
         return
     change = -math.inf if levels[0][1] == 0 else math.log10(levels[0][1] / last)
     limit, grave = _limits(trace, sign)
+    if sign < 0 and math.isfinite(change) and of_one_step(_steps(levels)):
+        return
     if change * sign >= limit.value:
         severity: Severity = "error" if change * sign >= grave.value else "warning"
         yield _finding(code, severity, levels, change, limit, sign)
+
+
+def _steps(levels: tuple[tuple[LayerRecord, float], ...]) -> list[float]:
+    """Decades that the gradient's norm gains on its way back, from layer to layer."""
+    norms = [norm for _, norm in levels]
+    return [math.log10(before / behind) for before, behind in itertools.pairwise(norms) if before and behind]
 
 
 def _limits(trace: Trace, sign: int) -> tuple[Threshold, Threshold]:

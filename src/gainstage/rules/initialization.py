@@ -10,7 +10,7 @@ from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.rules.gradients import GRADIENT_FALL, GRADIENT_GROWTH
 from gainstage.rules.prediction import preserving_weight_var, unit_gain_bands, weight_var
-from gainstage.rules.signal import MAPS, Segment, in_branch, segments, shut
+from gainstage.rules.signal import MAPS, Segment, in_branch, of_one_step, segments, shut
 from gainstage.trace.records import LayerRecord, Trace
 
 CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
@@ -193,7 +193,7 @@ def gain_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     found = [
         (symptom, segment)
         for segment in segments(trace)
-        if (symptom := _explained_symptom(segment)) is not None and not (symptom < 0 and in_branch(trace, segment))
+        if (symptom := _explained_symptom(segment)) is not None and not (symptom < 0 and _bearable(trace, segment))
     ]
     if found:
         symptom, segment = max(found, key=lambda pair: abs(pair[0]))
@@ -207,6 +207,8 @@ def _explained_symptom(segment: Segment) -> float | None:
     symptom = _symptom(segment, total)
     # A norm behind the run sets the level anew, forward and backward alike.
     if symptom is None or segment.repaired_by is not None or abs(total) < EXPLAINED.value * min(abs(symptom), 300):
+        return None
+    if symptom < 0 and len(found) > 1 and of_one_step(value for _, value in found):
         return None
     return symptom if _off(found, total) else None
 
@@ -359,13 +361,19 @@ def _level_findings(trace: Trace, sign: int) -> Iterator[Finding]:
         change = segment.change()
         if change is None or segment.repaired_by is not None or not _beyond(segment, change, sign):
             continue
-        if not _within_band(segment, sign) and not (sign < 0 and in_branch(trace, segment)):
+        if not _within_band(segment, sign) and not (sign < 0 and _bearable(trace, segment)):
             found.append((change, segment))
     if found:
         change, segment = max(found, key=lambda pair: abs(pair[0]))
         limit, grave = (FALL, FALL_ERROR) if sign < 0 else (_growth_limit(segment, GROWTH), GROWTH_ERROR)
         severity: Severity = "error" if change * sign >= grave.value else "warning"
         yield _level_finding(segment, change, limit, severity, sign, runs=len(found))
+
+
+def _bearable(trace: Trace, segment: Segment) -> bool:
+    """Whether a fall of the level does no harm: beside a skip that goes on, or by the weights of one layer alone."""
+    falls = [math.log10(gain) if gain else -math.inf for _, gain in segment.gains()]
+    return in_branch(trace, segment) or (len(falls) > 1 and math.isfinite(sum(falls)) and of_one_step(falls))
 
 
 def _within_band(segment: Segment, sign: int) -> bool:

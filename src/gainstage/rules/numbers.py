@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, rule
-from gainstage.trace.records import NonFiniteRecord, Trace
+from gainstage.trace.records import NonFiniteRecord, Trace, TrialRecord
 
 
 @rule(
@@ -36,7 +36,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: the first operation, in the order of execution, with finite inputs and an output that is not finite.
     Why it hurts: one NaN spreads to the loss and from there, in one step, to every parameter.
-    How measured: the pass is run again, and every operation's inputs and outputs are looked at, forward and backward.
+    How measured: the pass is run again, and every operation's inputs and outputs are looked at, forward and backward;
+        with a trial whose loss leaves the finite numbers, the batches that it was made on.
     When it is a false alarm: masks that are filled with -inf before a softmax are not reported.
     Fix: keep the operation's inputs in its domain (an ε, a clamp), or the levels before it in range.
     References: Micikevicius et al. 2018, for what overflows in low precision.
@@ -45,8 +46,21 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if found is None:
         if not math.isfinite(trace.loss):
             yield _finding(NonFiniteRecord("loss", "", "loss", "nan", 1, ""), trace)
+        elif trace.trial is not None and trace.trial.spoilt:
+            yield _spoilt_finding(trace.trial)
         return
     yield _finding(found, trace)
+
+
+def _spoilt_finding(trial: TrialRecord) -> Finding:
+    return Finding(
+        "NUM001", "first-non-finite", "error", "data", "",
+        message=f"Another batch than the first holds values that are not finite ({trial.spoilt}): the trial's loss left "
+        f"the finite numbers after {len(trial.losses)} steps.",
+        why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
+        advice="Clean the data before training.", value=float(len(trial.losses)), threshold=0.0,
+        evidence={"phase": "input", "where": trial.spoilt},
+    )  # fmt: skip
 
 
 def _finding(found: NonFiniteRecord, trace: Trace) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
@@ -116,7 +117,7 @@ def gradient_underflow(trace: Trace) -> Iterator[Finding | NotAssessed]:
     way = [layer for layer in way if layer.kind in MAPS or layer.op == "add"]
     tiny = [
         layer
-        for layer, behind in zip(way, [*way[1:], None], strict=True)
+        for layer, behind in itertools.zip_longest(way, way[1:])
         if (0 < (layer.grad_rms or 0.0) < FLUSHED.value) or (layer.grad_rms == 0 and _low(behind))
     ] or (way if _all_flushed(trace, way) else [])
     if not tiny:

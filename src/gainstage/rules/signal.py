@@ -7,6 +7,7 @@ read, so that pooling between two layers does not count as a loss.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from gainstage.trace.graph import consumers
 from gainstage.trace.records import LayerRecord, Trace
 
 MAPS = ("linear", "conv")
+ONE_STEP = 0.8  # share of a fall, in decades
 SMALL_PART = 0.5  # share of the maps: a network that is one residual branch of its input must not lose its signal
 
 
@@ -76,6 +78,16 @@ def in_branch(trace: Trace, segment: Segment) -> bool:
     own = {position for position in maps if any(trace.layers[position] is layer for layer in segment.layers)}
     branches = [set(block.branch).intersection(maps) for block in trace.residuals]
     return any(own and own <= branch and len(branch) <= SMALL_PART * len(maps) for branch in branches)
+
+
+def of_one_step(decades: Iterable[float]) -> bool:
+    """Whether a single layer answers for nearly all of a fall: what one small weight takes, its updates give back.
+
+    Args:
+        decades: What each layer adds to the level, log10.
+    """
+    falls = [-value for value in decades if value < 0]
+    return bool(falls) and max(falls) > ONE_STEP * sum(falls)
 
 
 def _plain(layer: LayerRecord) -> bool:
@@ -172,6 +184,18 @@ def gradient_levels(trace: Trace) -> tuple[tuple[LayerRecord, float], ...]:
     if levels and levels[-1].kind in MAPS:
         levels.pop()
     return tuple((layer, layer.sample_grad_norm) for layer in levels if layer.sample_grad_norm is not None)
+
+
+def settled_levels(trace: Trace) -> tuple[tuple[LayerRecord, float], ...]:
+    """`gradient_levels`, of a map with a norm right behind it at the norm's output.
+
+    Before the norm the gradient is the smaller the larger the map's output is, and moves its weights no less for it.
+    """
+    layers = stream(trace)
+    behind = {id(layer): after for layer, after in itertools.pairwise(layers) if after.kind == "norm"}
+    levels = ((behind.get(id(layer), layer), norm) for layer, norm in gradient_levels(trace))
+    found = ((layer, layer.sample_grad_norm if layer.kind == "norm" else norm) for layer, norm in levels)
+    return tuple((layer, norm) for layer, norm in found if norm is not None)
 
 
 def gradient_change(trace: Trace) -> float | None:

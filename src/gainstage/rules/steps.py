@@ -19,6 +19,8 @@ PROMISE = Threshold("promise", 1e-4, "share of the loss that a step promises, mo
 RATIO = Threshold("update_ratio", 3e-4, "rms of update over rms of weight, momentum included", _MEASURED)
 FRESH = Threshold("fresh", 0.9, "× the loss of outputs that are all zero: below it something is known", _MEASURED)
 MOVED = Threshold("moved", 0.9, "× the trial's first losses: below it the loss moves", _MEASURED)
+LONG = Threshold("long_trial", 200, "steps of a trial that is long enough to have moved the loss", _MEASURED)
+PATIENCE = Threshold("patience", 10.0, "× promise and update ratio, where such a trial moved nothing", _MEASURED)
 
 _ADVICE = "`gainstage lr TARGET` measures how far it may go, and where to start."
 
@@ -138,7 +140,7 @@ def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, 
 
 @rule(
     "OPT002", "lr-too-low", severities=("warning",), cause="learning-rate",
-    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED),
+    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED, LONG, PATIENCE),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -158,7 +160,8 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Steps at this learning rate are too small to move the loss.
 
     What: of a network that knows nothing yet, a step promises less than a ten-thousandth of the loss, and moves no
-        weight by 3/10,000 of its size, both times what momentum makes of a step in the long run.
+        weight by 3/10,000 of its size, both times what momentum makes of a step in the long run. Ten times as much
+        is too little where a trial of 200 steps did not lower the loss by a tenth.
     Why it hurts: ten thousand steps pass before anything is learned, and the run looks like one that cannot learn.
     How measured: the optimizer's first update u on a batch: -u·∇L / L, and the largest rms(u) / rms(w) of a
         matrix or kernel. It is not judged where the loss is below 0.9 of that of outputs that are all zero, where the
@@ -175,7 +178,10 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if step.promise is None or step.most is None:
         return
     promise, ratio = step.promise * step.accumulation, step.most.ratio * step.accumulation
-    if not 0 <= promise < PROMISE.value or ratio >= RATIO.value or _moved(trace):
+    losses = trace.trial.losses if trace.trial else ()
+    # A loss that stood still over a long trial says the same: of the step alone less is asked then.
+    room = PATIENCE.value if len(losses) >= LONG.value else 1.0
+    if not 0 <= promise < room * PROMISE.value or ratio >= room * RATIO.value or _moved(trace):
         return
     yield Finding(
         "OPT002", "lr-too-low", "warning", "learning-rate", "",

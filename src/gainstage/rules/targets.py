@@ -40,7 +40,8 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The targets are not what the loss takes them for.
 
     What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, predictions of
-        shape (N, 1) against targets of shape (N,). Warning: one class alone in 64 labels or more, of three or more.
+        shape (N, 1) against targets of shape (N,). Warning: one class alone in 64 labels or more, of three or more;
+        one number as the target of 64 samples or more.
     Why it hurts: the run fails, or it trains towards something else: each prediction is compared with the targets of
         all samples, or the loss falls without bound.
     How measured: what the loss's own operation was called with, before it ran; shapes as they were before torch
@@ -57,7 +58,7 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if loss is None or not known:
         yield NotAssessed("DAT002", "needs targets: the batch has none")
         return
-    fault = _broken(trace, loss) or _crossed(trace, loss.crossing) or _one_class(loss.labels)
+    fault = _broken(trace, loss) or _crossed(trace, loss.crossing) or _one_class(loss.labels) or _one_value(trace)
     if fault is not None:
         yield fault
 
@@ -127,6 +128,22 @@ def _crossed(trace: Trace, crossing: CrossingRecord | None) -> Finding | None:
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
+
+
+def _one_value(trace: Trace) -> Finding | None:
+    """Numbers to be predicted that are all the same."""
+    if not trace.targets or trace.targets[0].std != 0 or not trace.targets[0].shape:
+        return None
+    target = trace.targets[0]
+    labels = trace.loss_record.labels if trace.loss_record is not None else None
+    if target.shape[0] < MANY.value or target.distinct is not None or labels is not None:
+        return None
+    return _finding(
+        "warning", f"All targets of the {target.shape[0]} samples are {target.mean or 0.0:.3g}.",
+        "A network that says this of every input has learnt all that there is to learn here.",
+        "Look at how the targets are read: an index, a broadcast or a division may have made them one.",
+        "one_value", float(target.shape[0]), MANY.value,
+    )  # fmt: skip
 
 
 def _one_class(labels: LabelRecord | None) -> Finding | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, counted, rule
+from gainstage.rules.fresh import freshly_drawn
 from gainstage.rules.signal import MAPS, stream
 from gainstage.trace.records import LayerRecord, OptimizerRecord, ParameterRecord, Trace, UnregisteredRecord
 
@@ -45,7 +46,8 @@ def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: error: the loss has no gradient at all. Warning: it ends on the way to a layer that the loss depends on, at
         an operation that passes none or nothing but zeros; or a layer's output is computed and goes nowhere. Info:
-        parameters that this batch's loss does not depend on.
+        parameters that this batch's loss does not depend on; layers in front of the trained ones that are frozen with
+        weights as an initialization draws them.
     Why it hurts: what receives no gradient keeps its initial values for ever, and nothing says so.
     How measured: the gradients of one backward pass, along the shortest way back from the loss, past all branches;
         and which layer's output any other layer, the loss or the model's output is made of.
@@ -65,7 +67,7 @@ def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if all(parameter.grad_rms is None for parameter in trained):
         yield from _nothing_at_all(trace, trained)
         return
-    cut = _cut(trace) or _zeroed(trace) or _dropped(trace)
+    cut = _cut(trace) or _zeroed(trace) or _dropped(trace) or _frozen(trace)
     if cut is not None:
         yield cut
         return
@@ -150,6 +152,33 @@ def _dropped(trace: Trace) -> Finding | None:
         advice="Look behind it for a variable that is not read or is overwritten, or for argmax, round or numpy, which "
         "pass no gradient on.",
         value=float(len(names)), threshold=0.0, evidence={"kind": "dropped"}, layers=names,
+    )  # fmt: skip
+
+
+def _frozen(trace: Trace) -> Finding | None:
+    """Layers in front of trained ones that require no gradient, and whose weights are as they were drawn."""
+    trained = {p.name for p in trace.parameters if p.requires_grad and p.grad_rms is not None}
+    last = next(
+        (i for i, layer in reversed(list(enumerate(trace.layers))) if trained.intersection(layer.parameters)), 0
+    )
+    named = {parameter.name: parameter for parameter in trace.parameters}
+    before = _ancestors(trace, [last]) - {last}
+    frozen = [
+        layer
+        for position, layer in enumerate(trace.layers)
+        if position in before and layer.kind in MAPS and layer.parameters
+        and not any(named[name].requires_grad for name in layer.parameters if name in named)
+    ]  # fmt: skip
+    if not freshly_drawn(frozen):
+        return None
+    names = tuple(dict.fromkeys(layer.name for layer in frozen))
+    return Finding(
+        "GRD003", "no-gradient", "info", "wiring", frozen[0].module,
+        message=f"Frozen in front of trained layers, with weights that look as drawn: {_some(names)}. Nothing "
+        "was learnt in them, and nothing will be.",
+        why="What follows learns from random features, which are worth less than trained ones.",
+        advice="Load the pretrained weights before freezing, or leave requires_grad on.",
+        value=float(len(names)), threshold=0.0, evidence={"kind": "frozen"}, layers=names,
     )  # fmt: skip
 
 
@@ -286,7 +315,7 @@ def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
     When it is a false alarm: several optimizers that share a model. Where the split looks deliberate it is worth
         knowing only: everything from some layer up to the loss is held and nothing before it, matrices are held and
         vectors are not, or the other way round, embeddings are held apart, the step is written by hand, or what is
-        held is a small part (adapters).
+        held is a small part (adapters). So it is where biases and scales alone are missing: they cost little.
     Fix: build the optimizer after the model is complete and on its device, over model.parameters(). Keep layers in
         nn.ModuleList or nn.ModuleDict, not in a list or dict, and single parameters as attributes of a module.
     References: PyTorch, torch.optim, on constructing optimizers.
@@ -349,6 +378,8 @@ def _deliberate(
     places = [[order[p.name] for p in group if p.name in order] for group in (missing, held)]
     if all(places) and max(places[0]) < min(places[1]):
         return "it holds all of the last layers and none of the first"
+    if all(len(p.shape) < 2 for p in missing):
+        return "what it lacks are biases and scales, without which a network learns little less"
     return ""
 
 

@@ -316,10 +316,15 @@ class MixingRecord:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """The losses of a short run on a copy, one a step; it ends early at the first that is not finite."""
+    """The losses of a short run on a copy, one a step; it ends early at the first that is not finite.
+
+    Attributes:
+        spoilt: Where that was: the first tensor of the run's batches that holds what is not finite, or "".
+    """
 
     steps: int
     losses: tuple[float, ...]
+    spoilt: str = ""
 
 
 @dataclass(frozen=True)
