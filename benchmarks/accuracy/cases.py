@@ -63,7 +63,7 @@ class Extent:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     check_seeds: tuple[int, ...] = (0,)
-    twin_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    twin_seeds: tuple[int, ...] = tuple(range(15))
     steps: int | None = None
     trial: int = 200
     architectures: int = 1
