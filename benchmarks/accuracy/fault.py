@@ -21,6 +21,7 @@ class Fault:
         names: Codes of the rules that name its cause, the one whose page describes it first. They follow from what is
             injected, and were written down before any result was seen.
         levels: What ``inject`` is given at each level of severity.
+        meant: Levels at which users do the same on purpose, so that a check may tell of it and must not warn.
         inject: Changes a setup in place or returns a changed one; None where the fault does not apply.
     """
 
@@ -28,6 +29,7 @@ class Fault:
     names: tuple[str, ...]
     levels: dict[Level, Any]
     inject: Inject
+    meant: tuple[Level, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -35,9 +37,9 @@ class Fault:
 
 
 def fault(
-    name: str, names: str, *, mild: Any = None, moderate: Any = None, gross: Any = None
+    name: str, names: str, *, mild: Any = None, moderate: Any = None, gross: Any = None, meant: tuple[Level, ...] = ()
 ) -> Callable[[Inject], Fault]:
     """Turns a function into a `Fault`; a level without a parameter does not exist."""
     given = {"mild": mild, "moderate": moderate, "gross": gross}
     levels: dict[Level, Any] = {level: given[level] for level in LEVELS if given[level] is not None}
-    return lambda inject: Fault(name, tuple(names.split()), levels, inject)
+    return lambda inject: Fault(name, tuple(names.split()), levels, inject, meant)

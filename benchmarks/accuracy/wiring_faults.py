@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from accuracy.fault import fault
+from accuracy.fault import LEVELS, fault
 from accuracy.setup import ACTIVATIONS, Setup, first_share, found, hidden_maps, read_out, swapped
 
 
@@ -142,13 +142,13 @@ def detached(setup: Setup, depth: float) -> Setup | None:
     return _around(setup, depth, lambda module: nn.Sequential(module, Detached()))
 
 
-@fault("under-no-grad", "GRD003", moderate=0.5)
+@fault("under-no-grad", "GRD003", moderate=0.5, meant=("moderate",))
 def under_no_grad(setup: Setup, depth: float) -> Setup | None:
     """A hidden map runs under no_grad."""
     return _around(setup, depth, WithoutGradient)
 
 
-@fault("frozen", "GRD003 OPT006", mild=0.3, moderate=0.7, gross=1.0)
+@fault("frozen", "GRD003 OPT006", mild=0.3, moderate=0.7, gross=1.0, meant=LEVELS)
 def frozen(setup: Setup, share: float) -> Setup | None:
     """Parameters of the first modules are frozen at their random values; gross: of all but the read-out."""
     owners = [m for m in setup.model.modules() if list(m.parameters(recurse=False)) and m is not read_out(setup.model)]

@@ -123,7 +123,7 @@ PICTURES = 8  # of which a channel is looked at; each has many values
 
 @rule(
     "DAT004", "degenerate-input", severities=("warning", "info"), cause="data",
-    explains=("ACT001", "OPT003"), thresholds=(VALUES, ROWS, COLUMNS),
+    explains=("INI009", "ACT001", "GRD002", "NRM007", "OPT001", "OPT003", "OPT004"), thresholds=(VALUES, ROWS, COLUMNS),
     bad="""
         import torch, gainstage as gs
         from torch import nn

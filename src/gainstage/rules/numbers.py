@@ -11,7 +11,7 @@ from gainstage.trace.records import NonFiniteRecord, Trace, TrialRecord
 
 @rule(
     "NUM001", "first-non-finite", severities=("error",), cause="precision",
-    explains=("OPT003", "OPT004", "INI006"), claims=("overflow-before-bn",),
+    explains=("INI003", "INI006", "ACT001", "GRD001", "OPT003", "OPT004"), claims=("overflow-before-bn",),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -55,8 +55,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
 def _spoilt_finding(trial: TrialRecord) -> Finding:
     return Finding(
         "NUM001", "first-non-finite", "error", "data", "",
-        message=f"Another batch than the first holds values that are not finite ({trial.spoilt}): the trial's loss left "
-        f"the finite numbers after {len(trial.losses)} steps.",
+        message=f"Another batch than the first holds values that are not finite ({trial.spoilt}): the trial's loss "
+        f"left the finite numbers after {len(trial.losses)} steps.",
         why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
         advice="Clean the data before training.", value=float(len(trial.losses)), threshold=0.0,
         evidence={"phase": "input", "where": trial.spoilt},
