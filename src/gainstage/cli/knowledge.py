@@ -26,7 +26,8 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 _LEGEND = (
     "\nPrecision: of the networks that the rule warned of, those that train worse than their healthy twins.\n"
-    "Recall: of the networks with a fault of its page that train worse, those whose cause was named. -: not measured."
+    "Recall: of the networks with a fault of its page that train worse, those whose cause was named. -: not measured.\n"
+    "Preview: a limit that the rule warns by was set on one set of networks and held against no other; it may move."
 )
 
 EPILOG = f"Topics: {', '.join(topic.name for topic in TOPICS)}. Rules: gainstage rules; claims: gainstage lab list."
@@ -42,14 +43,15 @@ class Format(str, Enum):
 def rules(
     form: Format = typer.Option(Format.TEXT, "--format", help="Of the list."),
 ) -> None:
-    """List the rules: code, name, severity, cause, and how often they were right."""
+    """List the rules: code, name, severity, cause, status, and how often they were right."""
     if form is Format.JSON:
         deliver(rules_json(RULES), None)
         return
     console = stdout()
     for rule in RULES:
         style, severity = _COLOURS[rule.severities[0]], "/".join(rule.severities)
-        console.print(f"[bold]{rule.code}[/]  {rule.name:<24} [{style}]{severity:<20}[/] {rule.cause}")
+        preview = "" if rule.status == "stable" else f"  [dim]{rule.status}[/]"
+        console.print(f"[bold]{rule.code}[/]  {rule.name:<24} [{style}]{severity:<20}[/] {rule.cause}{preview}")
         console.print(f"        {accuracy_words(measured().get(rule.code))}", style="dim", highlight=False)
         console.print(textwrap.indent(textwrap.fill(rule.summary, min(console.width, 100) - 8), " " * 8), markup=False)
     console.print(_LEGEND, style="dim", highlight=False)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gainstage.rules.accuracy import measured
-from gainstage.rules.base import Cause, Rule, Severity
+from gainstage.rules.base import Cause, Rule, Severity, Status
 from gainstage.version import __version__
 
 SCHEMA_VERSION = 1
@@ -50,7 +50,7 @@ class AccuracyDocument:
 class RuleDocument:
     """A rule; ``severities`` gravest first, ``explains`` the codes of its consequences.
 
-    ``accuracy`` is null where it was not measured.
+    ``accuracy`` is null where it was not measured; ``preview`` is a rule whose limits may move.
     """
 
     code: str
@@ -62,6 +62,7 @@ class RuleDocument:
     claims: tuple[str, ...]
     explains: tuple[str, ...]
     accuracy: AccuracyDocument | None = None
+    status: Status = "stable"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def rules_json(rules: Iterable[Rule]) -> str:
         RuleDocument(
             rule.code, rule.name, rule.severities, rule.cause, rule.summary,
             tuple(ThresholdDocument(t.name, t.value, t.unit, t.source) for t in rule.thresholds),
-            rule.claims, rule.explains, _accuracy(rule),
+            rule.claims, rule.explains, _accuracy(rule), rule.status,
         )
         for rule in rules
     )  # fmt: skip

@@ -68,7 +68,8 @@ BENDS = Threshold(
 
 
 @rule(
-    "ACT003", "missing-nonlinearity", severities=("warning", "info"), cause="activation", explains=("OPT003",),
+    "ACT003", "missing-nonlinearity", severities=("warning", "info"), cause="activation", status="preview",
+    explains=("OPT003",),
     thresholds=(BENDS,),
     bad="""
         import torch, gainstage as gs

@@ -21,6 +21,7 @@ Cause = Literal[
     "precision", "wiring",
 ]  # fmt: skip
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+Status = Literal["stable", "preview"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Rule:
         summary: First line of its page.
         page: The docstring: What / Why it hurts / How measured / When it is a false alarm / Fix / References.
         explains: Codes that are consequences of this one where both fire.
+        status: ``stable``; ``preview`` where a limit that it warns by was not held against networks that it was not set
+            on, so that it may move. Codes and their meaning stay in either case.
         check: The pure function.
     """
 
@@ -110,6 +113,7 @@ class Rule:
     thresholds: tuple[Threshold, ...] = ()
     claims: tuple[str, ...] = ()
     explains: tuple[str, ...] = ()
+    status: Status = "stable"
 
     @property
     def slug(self) -> str:
@@ -131,6 +135,7 @@ def rule(
     thresholds: tuple[Threshold, ...] = (),
     claims: tuple[str, ...] = (),
     explains: tuple[str, ...] = (),
+    status: Status = "stable",
 ) -> Callable[[Check], Rule]:
     """Turns a check function with a docstring of `SECTIONS` into a `Rule`.
 
@@ -146,7 +151,7 @@ def rule(
         examples = Example(inspect.cleandoc(bad)), Example(inspect.cleandoc(good))
         return Rule(
             code, name, severities, cause, page.partition("\n")[0], page, check, *examples,
-            thresholds=thresholds, claims=claims, explains=explains,
+            thresholds=thresholds, claims=claims, explains=explains, status=status,
         )  # fmt: skip
 
     return wrap

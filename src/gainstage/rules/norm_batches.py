@@ -16,7 +16,8 @@ PADDED = Threshold("padded", 0.25, "share of the steps", "benchmarks/norm_batche
 
 
 @rule(
-    "NRM011", "local-batch-norm", severities=("warning", "info"), cause="normalization", thresholds=(LOCAL, VALUES),
+    "NRM011", "local-batch-norm", severities=("warning", "info"), cause="normalization", status="preview",
+    thresholds=(LOCAL, VALUES),
     explains=("NRM003",), claims=("small-batch",),
     bad="""
         import torch, gainstage as gs

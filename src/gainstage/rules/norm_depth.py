@@ -20,7 +20,7 @@ SHARE = Threshold("share", 0.5, "of the measured growth", "a cause explains at l
 
 
 @rule(
-    "NRM012", "deep-norm-no-skip", severities=("warning", "info"), cause="depth",
+    "NRM012", "deep-norm-no-skip", severities=("warning", "info"), cause="depth", status="preview",
     thresholds=(GROWTH, GRAVE_GROWTH, SHARE),
     explains=("GRD002", "OPT001", "OPT003", "OPT004", "OPT005"), claims=("bn-gradient-explosion",),
     bad="""

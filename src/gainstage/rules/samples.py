@@ -15,7 +15,8 @@ OWED = Threshold(
 
 
 @rule(
-    "DAT005", "mixed-samples", severities=("warning",), cause="wiring", explains=("OPT003",), thresholds=(OWED,),
+    "DAT005", "mixed-samples", severities=("warning",), cause="wiring", status="preview", explains=("OPT003",),
+    thresholds=(OWED,),
     bad="""
         import torch, gainstage as gs
         from torch import nn
