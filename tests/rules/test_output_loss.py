@@ -66,6 +66,31 @@ def test_kl_divergence_reads_log_probabilities(last: tuple[nn.Module, ...], expe
     assert [f.code for f in found(ending(*last), targets, nn.KLDivLoss(reduction="batchmean"))] == expected
 
 
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [((nn.Tanh(),), ["warning"]), ((nn.Hardtanh(),), ["warning"]), ((nn.Sigmoid(),), ["error"]), ((nn.GELU(),), [])],
+)
+def test_bounded_logits(last: tuple[nn.Module, ...], expected: list[str]) -> None:
+    assert [f.severity for f in found(ending(*last), LABELS, nn.CrossEntropyLoss())] == expected
+
+
+def test_logits_that_are_capped_on_purpose() -> None:
+    class Capped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = ending()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 30 * torch.tanh(self.net(x) / 30)
+
+    assert found(Capped(), LABELS, nn.CrossEntropyLoss()) == []
+
+
+@pytest.mark.parametrize(("before", "expected"), [(nn.Softmax(dim=1), ["ACT004"]), (nn.GELU(), [])])
+def test_log_softmax_of_softmax(before: nn.Module, expected: list[str]) -> None:
+    assert [f.code for f in found(ending(before, nn.LogSoftmax(dim=1)), LABELS, nn.NLLLoss())] == expected
+
+
 def test_softmax_inside_of_the_model_is_its_own_matter() -> None:
     class Gated(nn.Module):
         def __init__(self) -> None:

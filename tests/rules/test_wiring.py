@@ -239,6 +239,18 @@ def test_layers_in_a_list_are_no_parameters(layer: nn.Module, optimized: bool) -
     assert f"{sum(1 for _ in layer.parameters())} parameters" in report.findings[0].message
 
 
+def test_a_layer_that_is_made_while_the_model_runs() -> None:
+    class Forgetful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(16, 16)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.Linear(16, 3)(torch.relu(self.first(x)))
+
+    assert spoken("OPT006", Forgetful()) == ["error"]
+
+
 def test_what_is_kept_in_a_list_on_purpose() -> None:
     frozen = nn.Linear(16, 16).requires_grad_(False)
     assert spoken("OPT006", Hidden(frozen)) == []

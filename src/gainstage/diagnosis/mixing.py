@@ -64,8 +64,8 @@ def _measured(subject: Subject, batch: Any, rows: int, seed: int) -> MixingRecor
     few = pytree.tree_map_only(torch.Tensor, lambda t: t[:count].clone() if t.ndim and len(t) == rows else t, batch)
     inputs = _inputs(few)
     other = next((row for row in range(1, count) if any(not torch.equal(t[0], t[row]) for t in inputs)), None)
-    if other is None or count < 3:
-        return MixingRecord(reason="needs three samples that differ")
+    if other is None:
+        return MixingRecord(reason="needs two samples that differ")
     exchanged = _copied(few)
     for tensor in _inputs(exchanged):
         tensor[0] = tensor[other].clone()

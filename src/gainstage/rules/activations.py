@@ -142,9 +142,9 @@ def saturated_units(trace: Trace) -> Iterator[Finding | NotAssessed]:
 def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The network's last operation does not fit the loss.
 
-    What: softmax, sigmoid or a rectifier before cross-entropy; sigmoid before BCE-with-logits; anything but
-        probabilities before BCE; raw outputs before NLL, KL divergence or CTC; a bounded output for targets beyond its
-        bounds; softmax over the samples instead of the classes, or over a single output.
+    What: softmax, sigmoid, tanh or a rectifier before cross-entropy; softmax before log-softmax; sigmoid before
+        BCE-with-logits; anything but probabilities before BCE; raw outputs before NLL, KL divergence or CTC; a bounded
+        output for targets beyond its bounds; softmax over the samples instead of the classes, or over a single output.
     Why it hurts: the loss squashes a second time, or takes logarithms of what are no probabilities: gradients
         shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes). Softmax of
         a single output is 1, and cross-entropy over a single class 0, whatever the weights are.
@@ -173,7 +173,7 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     yield Finding(
         "ACT004", "output-loss-mismatch", severity, "loss", layer.module, message=what,
         why="The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
-        if severity == "error" else "It costs time and hides the logits, but changes neither loss nor gradient.",
+        if severity != "info" else "It costs time and hides the logits, but changes neither loss nor gradient.",
         advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
         fix=fix if fixable and _droppable(layer) else None, layers=(layer.name,),
     )  # fmt: skip
@@ -202,6 +202,9 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         return "error", what, "End the model in log-softmax.", False
     if loss.ops[0] == "log_softmax":
         return _before_cross_entropy(layer)
+    if loss.ops[0] == "nll_loss" and layer.op == "log_softmax" and (twice := _squashed_before(layer, trace)):
+        what = f"The model applies log-softmax to the output of {twice.op}."
+        return "error", what, f"Remove the {twice.op}: log-softmax takes logits.", False
     if loss.ops[0] == "binary_cross_entropy_with_logits" and layer.op in (
         "sigmoid",
         "softmax",
@@ -219,6 +222,14 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
     if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
         return _before_regression(layer, trace)
     return None
+
+
+def _squashed_before(layer: LayerRecord, trace: Trace) -> LayerRecord | None:
+    """What squashes the output right before a log-softmax, or None."""
+    if len(layer.inputs) != 1 or set(layer.via) - {"dropout"}:
+        return None
+    before = trace.layers[layer.inputs[0]]
+    return before if before.op in ("softmax", "sigmoid", "hardsigmoid") else None
 
 
 def _misplaced_softmax(layer: LayerRecord) -> Verdict | None:
@@ -241,6 +252,12 @@ def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
         what = f"The model ends in {layer.op}, and cross-entropy applies a log-softmax of its own"
         what += ", to negative logits too." if layer.op.startswith("relu") else "."
         return "error", what, f"Remove the {layer.op}: cross-entropy takes logits.", True
+    if layer.op in ("tanh", "hardtanh", "softsign"):
+        what = (
+            f"The model ends in {layer.op}, and logits between -1 and 1 keep cross-entropy from going below a floor, "
+        )
+        what += "which is 0.8 for ten classes and higher for more."
+        return "warning", what, f"Remove the {layer.op}: cross-entropy takes logits of any size.", True
     if layer.op == "log_softmax":
         what = "The model ends in log-softmax, and cross-entropy applies it again: harmless, but done twice."
         return "info", what, "Remove it, or use NLLLoss.", True

@@ -103,7 +103,7 @@ class RecordingMode(TorchDispatchMode):
             raise
         if isinstance(results, torch.Tensor) and not self.in_backward and self.stack.inside:
             origin = self.provenance.of(results)
-            if origin is NOTHING:
+            if not (origin.data or origin.parameters):
                 self._note_unregistered(ops.signal_tensors(args))
             elif results.ndim >= 3:
                 self.drafting.follow_reshape(results, origin)
@@ -115,7 +115,7 @@ class RecordingMode(TorchDispatchMode):
             return self._assign(produced, Origin(noise=True))
         if call.spec.role == "fresh":
             return self._assign(produced, NOTHING)
-        if self.stack.inside and NOTHING in call.origins:
+        if self.stack.inside:
             self._note_unregistered(call.read)
         data = any(origin.data for origin in call.origins)
         if data:
@@ -133,11 +133,12 @@ class RecordingMode(TorchDispatchMode):
         return self._assign(produced, _passed_on(call))
 
     def _note_unregistered(self, read: list[torch.Tensor]) -> None:
-        """Parameters that are not the model's: kept in a list, say, where `named_parameters` does not find them."""
-        for tensor in read if torch.is_grad_enabled() else ():
-            foreign = self.provenance.of(tensor) is NOTHING
-            if foreign and isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad:
-                self.unregistered.setdefault(id(tensor), (tensor, self.stack.path))
+        """Parameters that are not the model's: kept in a list, say, or made while it runs."""
+        for tensor in read:
+            if isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad and torch.is_grad_enabled():
+                origin = self.provenance.of(tensor)
+                if not (origin.data or origin.parameters):
+                    self.unregistered.setdefault(id(tensor), (tensor, self.stack.path))
 
     def _look_at_targets(self, facts: OpFacts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if facts.spec.role != "loss" and (self.stack.inside or not self.stack.entered):
