@@ -61,9 +61,9 @@ bench-lr: $(VENV)/.dev $(VENV)/.zoo
 # on two idle cores), then checked. Into docs/accuracy.md and the package. What ACCURACY_STORE holds is not trained again,
 # so that after a change of a rule only the checks run; --split development leaves the test split alone.
 ACCURACY_STORE ?= accuracy-store
-ACCURACY_ARGS ?= --jobs 2 --publish
-accuracy: $(VENV)/.dev
-	OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m accuracy $(ACCURACY_STORE) $(ACCURACY_ARGS)
+ACCURACY_ARGS ?= --jobs 2 --zoo --publish
+accuracy: $(VENV)/.dev $(VENV)/.zoo
+	OMP_NUM_THREADS=1 PYTHONPATH=benchmarks:tests $(BIN)/python -m accuracy $(ACCURACY_STORE) $(ACCURACY_ARGS)
 
 # Every claim of the lab at its quick preset, a quarter of an hour on two idle cores; its verdicts go into the package
 # and docs/verdicts.md. LAB_STORE must be a new folder, or that of a run which was stopped.

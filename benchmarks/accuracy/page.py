@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from accuracy import zoo_alarms
 from accuracy.cases import ARCHITECTURES, FAULTS, Case, Extent, Split, fault_named
 from accuracy.checks import Checked
 from accuracy.fault import LEVELS
@@ -21,6 +22,7 @@ from accuracy.scoring import (
     rate,
     rule_figures,
 )
+from accuracy.store import Row
 from gainstage.rules import RULES
 
 _TRIAL = "with a trial"
@@ -28,12 +30,12 @@ Said = Mapping[Split, Sequence[Checked]]
 Judged = dict[tuple[Split, str], list[Outcome]]
 
 
-def page(labels: Mapping[Case, Label], said: Said, extent: Extent) -> str:
-    """The whole page; a split without checks is said to have none."""
+def page(labels: Mapping[Case, Label], said: Said, extent: Extent, zoo: Sequence[Row] = ()) -> str:
+    """The whole page; a split without checks is said to have none, and a zoo that was not asked is left out."""
     judged: Judged = {
         (split, mode): outcomes(labels, rows, MODES[mode]) for split, rows in said.items() for mode in MODES
     }
-    parts = [_introduction(extent), _overall(judged, said)]
+    parts = [_introduction(extent), _overall(judged, said), *([zoo_alarms.section(zoo)] if zoo else [])]
     for split in said:
         parts.append(_by_rule(split, judged[split, _TRIAL]))
         parts.append(_by_fault(split, judged[split, _TRIAL]))
