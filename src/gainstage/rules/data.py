@@ -24,7 +24,7 @@ UNIT = 1.0  # an offset hurts only where it is itself large against the weights'
     "DAT001", "input-scale", severities=("warning",), cause="data",
     explains=(
         "INI003", "INI004", "INI005", "INI006", "INI009", "ACT001", "ACT002", "GRD001", "GRD002", "GRD004",
-        "OPT001", "OPT002", "OPT003", "OPT004", "OPT005",
+        "NRM007", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005",
     ),
     thresholds=(SMALL, LARGE, OFFSET),
     bad="""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
-from gainstage.rules.signal import MAPS, stream
+from gainstage.rules.signal import MAPS, of_one_step, stream
 from gainstage.trace.graph import Residual
 from gainstage.trace.records import LayerRecord, Trace
 
@@ -172,7 +173,8 @@ def rank_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
         from input to loss, up to where positions are averaged or picked. Inputs that are parallel at the first map
         already are the data's affair.
     When it is a false alarm: a batch norm behind the last map draws the samples apart again. Between 1000 and 100,000
-        some networks lost nothing by it (GELU), hence no warning there.
+        some networks lost nothing by it (GELU), hence no warning there; nor where one layer answers for nearly all of
+        the fall, such as one that starts small beside its bias: its first updates draw the samples apart.
     Fix: biases at zero and weights at the preserving gain (gs.initialize), norms over the batch, or residual
         connections.
     References: Schoenholz et al. 2017; Daneshmand et al. 2020; Dong, Cordonnier and Loukas 2021.
@@ -184,7 +186,8 @@ def rank_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
         return
     if found.at_first < DISTINCT.value or found.decades > -ALIKE.value or found.left >= PARALLEL.value:
         return
-    severity: Severity = "warning" if found.decades <= -ALIKE_WARNING.value else "info"
+    grave = found.decades <= -ALIKE_WARNING.value and not of_one_step(_steps(found.levels))
+    severity: Severity = "warning" if grave else "info"
     first, last = found.levels[0], found.levels[-1]
     half = found.decades / 2
     where = next(
@@ -203,6 +206,12 @@ def rank_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
                   "layers": len(found.levels)},
         fix=_reinitialized("INI009"), layers=tuple(layer.name for layer in found.levels),
     )  # fmt: skip
+
+
+def _steps(levels: Sequence[LayerRecord]) -> list[float]:
+    """Decades that 1 - cosine gains from layer to layer."""
+    apart = [math.log10(max(1 - (layer.similarity or 0.0), ROUNDING)) for layer in levels]
+    return [behind - before for before, behind in itertools.pairwise(apart)]
 
 
 def _reinitialized(code: str) -> Fix:
