@@ -11,7 +11,7 @@ import gainstage as gs
 from accuracy.cases import Case, Extent, built
 from accuracy.setup import Setup, batches
 from accuracy.store import Row, Store
-from gainstage.diagnosis.check import judged
+from gainstage.diagnosis.check import DEFECT, judged
 from gainstage.diagnosis.trial import short_trial, trial_of
 from gainstage.errors import GainstageError
 from gainstage.landscape.training import BATCHES
@@ -67,9 +67,12 @@ def _checked(case: Case, seed: int, row: Mapping[str, Any], extent: Extent) -> C
     subject = subject_of(setup, seed)
     try:
         report = gs.check(subject, seed=seed)
-    # A refusal, or a defect of a rule: it belongs into the report and must not end the run.
+    # A refusal: it belongs into the report and must not end the run.
     except Exception as error:
         return Checked(case, seed, raised=f"{type(error).__name__}: {error}")
+    defects = [entry.reason for entry in report.not_assessed if entry.reason.startswith(DEFECT)]
+    if defects:
+        return Checked(case, seed, raised=defects[0])
     trace = report.trace
     labels = trace.loss_record.labels if trace.loss_record is not None else None
     if row["losses"] is not None and not (labels is not None and labels.outside):

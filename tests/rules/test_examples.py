@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 import gainstage as gs
+from gainstage.diagnosis.check import DEFECT
 from gainstage.rules import RULES, Rule, rule_of
 from gainstage.rules.base import SECTIONS
 
@@ -18,10 +19,12 @@ def report(source: str) -> gs.Report:
     names: dict[str, Any] = {}
     try:
         exec(source, names)
-        return gs.check(names["subject"], **names.get("check_options", {}))
+        found = gs.check(names["subject"], **names.get("check_options", {}))
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
+    assert [entry for entry in found.not_assessed if entry.reason.startswith(DEFECT)] == []
+    return found
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

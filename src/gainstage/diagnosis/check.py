@@ -16,8 +16,10 @@ from gainstage.rules import RULES, Rule, ranked
 from gainstage.rules.base import Finding, NotAssessed
 from gainstage.seeding import preserved_rng
 from gainstage.trace import Trace, record
-from gainstage.trace.records import StepRecord
-from gainstage.trace.subject import as_subject
+from gainstage.trace.records import StepRecord, TrialRecord
+from gainstage.trace.subject import Subject, as_subject
+
+DEFECT = "a defect of the rule"
 
 
 def diagnose(
@@ -64,8 +66,16 @@ def diagnose(
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(subject, seed))
         if steps:
-            trace = replace(trace, trial=short_trial(subject, steps, seed))
+            trace = replace(trace, trial=_trial(subject, steps, seed))
     return judged(trace, rules, ignores)
+
+
+def _trial(subject: Subject, steps: int, seed: int) -> TrialRecord:
+    """A trial; one that fails, as of a model that cannot be copied, leaves what else was found standing."""
+    try:
+        return short_trial(subject, steps, seed)
+    except SubjectError as error:
+        return TrialRecord(steps, (), reason=" ".join(str(error).split())[:300])
 
 
 def judged(trace: Trace, rules: Iterable[Rule] = RULES, ignores: ModuleIgnores | None = None) -> Diagnosis:
@@ -74,7 +84,7 @@ def judged(trace: Trace, rules: Iterable[Rule] = RULES, ignores: ModuleIgnores |
     not_assessed: list[NotAssessed] = []
     rules = tuple(rules)
     for rule in rules:
-        for result in rule.check(trace):
+        for result in _results(rule, trace):
             if isinstance(result, Finding):
                 # Before they are ranked: what is not reported explains nothing.
                 if ignores is not None and ignores.cover(result):
@@ -83,3 +93,11 @@ def judged(trace: Trace, rules: Iterable[Rule] = RULES, ignores: ModuleIgnores |
             else:
                 not_assessed.append(result)
     return Diagnosis(ranked(findings, {rule.code: rule for rule in rules}), tuple(not_assessed), trace)
+
+
+def _results(rule: Rule, trace: Trace) -> Iterable[Finding | NotAssessed]:
+    try:
+        return list(rule.check(trace))
+    except Exception as error:  # One rule's defect must not take the others' findings away.
+        where = f"{type(error).__name__}: {error}"
+        return [NotAssessed(rule.code, f"{DEFECT}, please report it with this line: {where}")]

@@ -119,7 +119,7 @@ def next_steps(diagnosis: Diagnosis, target: str | None) -> tuple[tuple[str, str
         steps.append((f"gainstage explain {diagnosis.findings[0].code}", "how the first finding is measured, and why"))
     if target:
         if diagnosis.ok and diagnosis.trace.trial is None and diagnosis.trace.optimizer is not None:
-            steps.append((f"gainstage check {target} --steps 50", "also try the optimizer, on a copy"))
+            steps.append((f"gainstage check {target} --steps 200", "also try the optimizer, on a copy"))
         steps.append((f"gainstage check {target} --html report.html", "the whole picture, layer by layer"))
     else:
         steps.append(("report.to_html('report.html')", "the whole picture, layer by layer"))

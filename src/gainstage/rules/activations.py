@@ -150,7 +150,8 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
         a single output is 1, and cross-entropy over a single class 0, whatever the weights are.
     How measured: the operation that produced what the loss reads, and the operations of the loss, as they ran.
     When it is a false alarm: log-softmax before cross-entropy changes nothing, log-softmax of log-softmax being
-        itself; it is reported as worth knowing only.
+        itself; it is reported as worth knowing only. So is tanh: it bounds the loss, and cost no accuracy
+        (docs/accuracy.md).
     Fix: drop the output's activation, or take the loss that expects it.
     References: Goodfellow, Bengio and Courville 2016, section 6.2.2.
     """
@@ -173,7 +174,7 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     yield Finding(
         "ACT004", "output-loss-mismatch", severity, "loss", layer.module, message=what,
         why="The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
-        if severity != "info" else "It costs time and hides the logits, but changes neither loss nor gradient.",
+        if layer.op != "log_softmax" or severity == "error" else "It costs time and hides the logits, but changes neither loss nor gradient.",
         advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
         fix=fix if fixable and _droppable(layer) else None, layers=(layer.name,),
     )  # fmt: skip
@@ -257,7 +258,7 @@ def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
             f"The model ends in {layer.op}, and logits between -1 and 1 keep cross-entropy from going below a floor, "
         )
         what += "which is 0.8 for ten classes and higher for more."
-        return "warning", what, f"Remove the {layer.op}: cross-entropy takes logits of any size.", True
+        return "info", what, f"Remove the {layer.op}: cross-entropy takes logits of any size.", True
     if layer.op == "log_softmax":
         what = "The model ends in log-softmax, and cross-entropy applies it again: harmless, but done twice."
         return "info", what, "Remove it, or use NLLLoss.", True

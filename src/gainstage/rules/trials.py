@@ -9,7 +9,7 @@ from statistics import median
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
 from gainstage.rules.steps import FRESH, rates_of
-from gainstage.trace.records import Trace
+from gainstage.trace.records import Trace, TrialRecord
 
 _MEASURED = "benchmarks/step_rules.py, development set (docs/thresholds.md)"
 DIVERGED = Threshold("diverged", 5.0, "× the first losses", "learning-rate finders stop at 5 × the best loss")
@@ -64,8 +64,8 @@ def not_learning(trace: Trace) -> Iterator[Finding | NotAssessed]:
     References: Karpathy 2019, A recipe for training neural networks.
     """
     trial, step = trace.trial, trace.step
-    if trial is None or trial.steps < STUCK_STEPS.value:
-        yield NotAssessed("OPT003", "needs a trial of 200 steps: check with steps=200 and an optimizer")
+    if trial is None or trial.reason or trial.steps < STUCK_STEPS.value:
+        yield NotAssessed("OPT003", _untried(trial, 200))
         return
     if step is None or step.loss is None or not math.isfinite(trace.loss) or not math.isfinite(trial.losses[-1]):
         return
@@ -115,8 +115,8 @@ def diverging(trace: Trace) -> Iterator[Finding | NotAssessed]:
     References: LeCun et al. 1998; Cohen et al. 2021.
     """
     trial = trace.trial
-    if trial is None:
-        yield NotAssessed("OPT004", "needs a trial: check with steps=50 and an optimizer")
+    if trial is None or trial.reason:
+        yield NotAssessed("OPT004", _untried(trial, 50))
         return
     if not math.isfinite(trace.loss) or not trial.losses:
         return
@@ -182,8 +182,8 @@ def oscillating(trace: Trace) -> Iterator[Finding | NotAssessed]:
     References: LeCun et al. 1998; Cohen et al. 2021, for oscillations that do no harm: there the level falls.
     """
     trial = trace.trial
-    if trial is None or trial.steps < TURNING_STEPS.value:
-        yield NotAssessed("OPT005", "needs a trial of 100 steps: check with steps=100 and an optimizer")
+    if trial is None or trial.reason or trial.steps < TURNING_STEPS.value:
+        yield NotAssessed("OPT005", _untried(trial, 100))
         return
     losses = trial.losses
     if len(losses) < TURNING_STEPS.value or not math.isfinite(losses[-1]):
@@ -203,3 +203,9 @@ def oscillating(trace: Trace) -> Iterator[Finding | NotAssessed]:
         advice="Lower the learning rate by a factor of 3, or the momentum; `gainstage lr TARGET` measures how far.",
         value=turns, threshold=TURNS.value, evidence={"swing": swing, "first": start},
     )  # fmt: skip
+
+
+def _untried(trial: TrialRecord | None, steps: int) -> str:
+    if trial is not None and trial.reason:
+        return f"the trial could not be made: {trial.reason}"
+    return f"needs a trial of {steps} steps: check with steps={steps} and an optimizer"

@@ -320,11 +320,13 @@ class TrialRecord:
 
     Attributes:
         spoilt: Where that was: the first tensor of the run's batches that holds what is not finite, or "".
+        reason: Why it could not be made, or "".
     """
 
     steps: int
     losses: tuple[float, ...]
     spoilt: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
