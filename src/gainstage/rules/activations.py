@@ -173,11 +173,14 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     )  # fmt: skip
     yield Finding(
         "ACT004", "output-loss-mismatch", severity, "loss", layer.module, message=what,
-        why="The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
-        if layer.op != "log_softmax" or severity == "error" else "It costs time and hides the logits, but changes neither loss nor gradient.",
+        why=_TWICE if layer.op == "log_softmax" and severity == "info" else _SQUASHED,
         advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
         fix=fix if fixable and _droppable(layer) else None, layers=(layer.name,),
     )  # fmt: skip
+
+
+_SQUASHED = "The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
+_TWICE = "It costs time and hides the logits, but changes neither loss nor gradient."
 
 
 def _droppable(layer: LayerRecord) -> bool:
