@@ -128,3 +128,33 @@ def test_nothing_in_float16_on_the_way_is_no_crash() -> None:
 
     model = nn.Sequential(nn.Linear(32, 16), Half(), nn.Linear(16, 10))
     assert gs.check(model, (X, LABELS), select="NUM003").findings == ()
+
+
+def test_a_few_sigmoids_in_a_row() -> None:
+    def stack(depth: int, activation: type[nn.Module]) -> nn.Sequential:
+        torch.manual_seed(0)
+        layers = [layer for _ in range(depth) for layer in (nn.Linear(32, 32), activation())]
+        return nn.Sequential(*layers, nn.Linear(32, 10))
+
+    assert warned(stack(4, nn.Sigmoid), select="GRD001") == ["GRD001"]
+    assert warned(stack(2, nn.Sigmoid), select="GRD001") == []
+    assert warned(stack(4, nn.Tanh), select="GRD001") == []
+
+
+class Reader(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.head = nn.LSTM(8, 32, batch_first=True), nn.Linear(32, 3)
+        with torch.no_grad():
+            self.cell.weight_ih_l0.mul_(scale)
+            self.cell.weight_hh_l0.mul_(scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, []), (3.0, []), (100.0, ["ACT002"])])
+def test_gates_of_a_recurrent_layer(scale: float, expected: list[str]) -> None:
+    inputs = torch.randn(64, 10, 8, generator=torch.Generator().manual_seed(0))
+    assert warned(Reader(scale), inputs, LABELS % 3, select="ACT002") == expected

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from statistics import NormalDist
 
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
@@ -15,6 +17,8 @@ DEAD = Threshold(
 )  # fmt: skip
 DEAD_ERROR = Threshold("dead_error", 0.99, "share of units", "a layer that passes nothing on cannot learn")
 VALUES = Threshold("values", 16, "values per unit", "below, a live unit is off throughout by chance: 2^-16 at 16")
+# |z| from which on σ′(z) is below 5 % of its largest value, 1/4.
+_GATE_EDGE = 4.36
 SATURATED = Threshold("saturated", 0.5, "share of outputs", "DeepDiagnosis alarms above 0.5")
 
 
@@ -95,32 +99,46 @@ def saturated_units(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: more than half of a hidden layer's outputs lie where the activation's slope is below 5 % of its largest.
     Why it hurts: on a plateau the gradient is nearly zero: the layer before it learns very slowly.
-    How measured: the share of outputs beyond the plateau's edge; the layer that the loss reads is left out.
+    How measured: the share of outputs beyond the plateau's edge; the layer that the loss reads is left out. Of an LSTM,
+        which torch runs as a whole, the share of its gates, from the scale of its weights and of what they read.
     When it is a false alarm: gates that are meant to be open or shut.
     Fix: smaller weights, standardised inputs, a norm before the activation.
     References: Glorot and Bengio 2010; Ioffe and Szegedy 2015, section 1.
     """
     read_out = trace.loss_record.input if trace.loss_record is not None else None
-    saturated = [
-        layer
-        for position, layer in enumerate(trace.layers)
-        if position != read_out and (layer.saturated_fraction or 0.0) > SATURATED.value and layer.op != "hardsigmoid"
-    ]
+    shares = [(layer, _saturated(trace, layer)) for place, layer in enumerate(trace.layers) if place != read_out]
+    saturated = [(layer, share) for layer, share in shares if share > SATURATED.value and layer.op != "hardsigmoid"]
     if not saturated:
         return
-    worst = max(saturated, key=lambda layer: layer.saturated_fraction or 0.0)
-    share = worst.saturated_fraction or 0.0
+    worst, share = max(saturated, key=lambda pair: pair[1])
     yield Finding(
-        "ACT002", "saturated-units", "warning", "activation", saturated[0].module,
-        message=f"{share:.0%} of the outputs of {worst.name} ({worst.op}) lie on its plateaus"
+        "ACT002", "saturated-units", "warning", "activation", saturated[0][0].module,
+        message=f"{share:.0%} of the {'gates' if worst.op == 'rnn' else 'outputs'} of {worst.name} ({worst.op}) lie on "
+        + ("their plateaus" if worst.op == "rnn" else "its plateaus")
         + (f"; so does more than half in {len(saturated)} layers." if len(saturated) > 1 else "."),
         why="On a plateau the slope is nearly zero, so the layers before it receive almost no gradient.",
         advice="Bring what it reads to unit scale: standardised inputs, smaller weights, or a norm before it.",
         value=share, threshold=SATURATED.value, evidence={"layers": len(saturated)},
         fix=Fix("ACT002", "", "Re-draw the weights of every layer for the activation that follows it (gs.initialize).",
                 "reinitialize", {"scheme": "auto", "seed": 0}),
-        layers=tuple(layer.name for layer in saturated),
+        layers=tuple(layer.name for layer, _ in saturated),
     )  # fmt: skip
+
+
+def _saturated(trace: Trace, layer: LayerRecord) -> float:
+    """The share of its outputs, or of the gates of a recurrent layer that torch runs as a whole, on a plateau.
+
+    What gates read is a sum of many terms and taken for normal, of variance n_in E w² E x² + n_h E u² E h².
+    """
+    if layer.op != "rnn":
+        return layer.saturated_fraction or 0.0
+    named = {parameter.name: parameter for parameter in trace.parameters}
+    weights = [named[name] for name in layer.parameters if name in named and len(named[name].shape) == 2][:2]
+    if len(weights) < 2 or layer.input_rms is None or layer.rms is None:
+        return 0.0
+    levels = (layer.input_rms, layer.rms)
+    variance = sum(w.shape[1] * (w.rms * level) ** 2 for w, level in zip(weights, levels, strict=True))
+    return 2 * (1 - NormalDist().cdf(_GATE_EDGE / math.sqrt(variance))) if variance > 0 else 0.0
 
 
 @rule(
