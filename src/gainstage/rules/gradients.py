@@ -16,7 +16,7 @@ GRADIENT_FALL_ERROR = Threshold("gradient_fall_error", 5.0, "decades of a sample
 GRADIENT_GROWTH = Threshold("gradient_growth", 1.0, "decades of a sample's gradient norm", _CALIBRATED)
 GRADIENT_GROWTH_ERROR = Threshold("gradient_growth_error", 2.0, "decades of a sample's gradient norm", _CALIBRATED)
 
-_SIGMOIDS = f"{_CALIBRATED}: all networks of sigmoids beyond it ended 7 to 80 points below the best of their depth"
+_SIGMOIDS = f"{_CALIBRATED}: all networks of sigmoids beyond it ended 11 points and more below the best of their depth"
 SIGMOID_FALL = Threshold("sigmoid_fall", 1.4, "decades of a sample's gradient norm", _SIGMOIDS)
 
 # With norms the gradient grows towards the input in healthy networks too. Batch norm without skips trained well at
