@@ -29,7 +29,14 @@ def summed_loss(setup: Setup, _: str) -> Setup | None:
     return replace(setup, loss=lambda outputs, targets: mean(outputs, targets) * len(outputs))
 
 
-@fault("missing-parameters", "OPT006", mild="one", moderate="half", gross="all but the read-out", meant=("gross",))
+@fault(
+    "missing-parameters",
+    "OPT006",
+    mild="one",
+    moderate="half",
+    gross="all but the read-out",
+    meant=("moderate", "gross"),
+)
 def missing_parameters(setup: Setup, level: str) -> Setup | None:
     def held(model: nn.Module) -> Weights:
         parameters = list(model.parameters())
