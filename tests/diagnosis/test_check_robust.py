@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -43,3 +44,16 @@ def test_a_rule_with_a_defect_does_not_take_the_others_away(monkeypatch: pytest.
     (told,) = [entry.reason for entry in report.not_assessed if entry.code == "NRM004"]
     assert "a defect of the rule" in told
     assert "ValueError: no such thing" in told
+
+
+def test_a_loader_is_read_once_without_an_optimizer() -> None:
+    class Loader:
+        passes = 0
+
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            self.passes += 1
+            yield X, LABELS
+
+    loader = Loader()
+    gs.check(constant(), loader)
+    assert loader.passes <= 2  # as_subject looks at what kind of series it is

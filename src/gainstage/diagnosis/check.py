@@ -57,12 +57,15 @@ def diagnose(
     if steps and subject.optimizer is None:
         raise SubjectError(f"check: steps={steps} needs an optimizer, got None. Pass optimizer=, or leave steps out.")
     with preserved_rng(seed):
-        trace = record(subject)
+        with preserved_rng():
+            # Read once: a loader may start its workers anew each time.
+            looked = subject.replace(batches=[subject.batches.first()])
+        trace = record(looked)
         labels = trace.loss_record.labels if trace.loss_record is not None else None
         if labels is not None and labels.outside:
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason="labels name no class (DAT002)")), rules)
-        trace = replace(trace, mixing=mixing(subject, trace, seed))
+        trace = replace(trace, mixing=mixing(looked, trace, seed))
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(subject, seed))
         if steps:
