@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,3 +58,56 @@ def test_a_loader_is_read_once_without_an_optimizer() -> None:
     loader = Loader()
     gs.check(constant(), loader)
     assert loader.passes <= 2  # as_subject looks at what kind of series it is
+
+
+def test_lazy_layers_stay_unmade() -> None:
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    gs.check(model, (torch.randn(8, 3, 8, 8), torch.arange(8) % 3))
+    assert isinstance(model[0], nn.LazyConv2d)
+    assert model(torch.randn(2, 3, 8, 8)).shape == (2, 3)
+
+
+def test_labels_of_bytes() -> None:
+    report = gs.check(constant(), (X, LABELS.to(torch.uint8)), nn.CrossEntropyLoss())
+    assert report.findings[0].code == "INI001"
+
+
+def test_copies_of_complex_weights() -> None:
+    class Spectral(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(16, 16, dtype=torch.cfloat)
+            self.second, self.last = copy.deepcopy(self.first), nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.second(self.first(x.cfloat())).abs())
+
+    assert "INI007" in {finding.code for finding in gs.check(Spectral(), (X, LABELS)).findings}
+
+
+def test_losses_that_a_model_adds_up_itself() -> None:
+    class Autoencoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encode, self.decode = nn.Linear(16, 8), nn.Linear(8, 16)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            hidden = torch.relu(self.encode(x))
+            said = self.decode(hidden)
+            return {"loss": ((said - x) ** 2).mean() + hidden.abs().sum(1).mean(), "said": said}
+
+    report = gs.check(Autoencoder(), X)
+    assert [(f.code, f.message) for f in report.findings if f.severity != "info"] == []
+    assert [entry for entry in report.not_assessed if check.DEFECT in entry.reason] == []
+
+
+def test_what_the_loss_leaves_out_of_the_batch_is_no_fault() -> None:
+    targets = torch.randn(64, 3)
+    targets[::3, 0] = torch.nan
+
+    def masked(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        known = ~targets.isnan()
+        return ((outputs - targets)[known] ** 2).mean()
+
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))
+    assert [f.code for f in gs.check(model, (X, targets), masked).findings if f.severity != "info"] == []

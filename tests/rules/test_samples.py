@@ -111,3 +111,16 @@ def test_the_model_and_the_batch_stay_as_they_are() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
     assert torch.equal(inputs, IMAGES)
+
+
+def test_outputs_that_compare_the_samples() -> None:
+    class Towers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = Net(convolutions(nn.GroupNorm(2, 8)), 8), Net(convolutions(nn.GroupNorm(2, 8)), 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.one(x) @ self.other(x.flip(-1)).T
+
+    assert spoken(Towers(), IMAGES, torch.arange(32)) == []
+    assert spoken(Towers(), IMAGES[:6], torch.arange(6)) == []

@@ -64,7 +64,7 @@ def diagnose(
         labels = trace.loss_record.labels if trace.loss_record is not None else None
         if labels is not None and labels.outside:
             # No step can be made with them; on an accelerator trying would take the process down.
-            return judged(replace(trace, step=StepRecord(reason="labels name no class (DAT002)")), rules)
+            return judged(replace(trace, step=StepRecord(reason="labels name no class (DAT002)")), rules, ignores)
         trace = replace(trace, mixing=mixing(looked, trace, seed))
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(subject, seed))

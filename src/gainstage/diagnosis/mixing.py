@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from gainstage.trace import call
@@ -32,6 +33,9 @@ def mixing(subject: Subject, trace: Trace, seed: int = 0) -> MixingRecord:
     """
     if subject.forward is not None:
         return MixingRecord(reason="the step is written by hand: where its samples stand is not known")
+    tensors = (*subject.model.parameters(), *subject.model.buffers())
+    if any(is_lazy(tensor) for tensor in tensors):
+        return MixingRecord(reason="its lazy layers are made by their first pass, which is not for a check to make")
     norms = [layer.norm for layer in trace.layers if layer.norm is not None]
     if any(norm.type == "batch" and norm.updates is None for norm in norms):
         return MixingRecord(reason="a batch norm without running statistics mixes samples by design")
@@ -40,7 +44,7 @@ def mixing(subject: Subject, trace: Trace, seed: int = 0) -> MixingRecord:
     if isinstance(rows, str):
         return MixingRecord(reason=rows)
     try:
-        return _measured(subject, batch, rows, seed)
+        return _measured(subject, batch, rows, trace, seed)
     except Exception as error:  # A model may be made for one size of batch alone; no other rule must fail with it.
         return MixingRecord(reason=" ".join(str(error).split())[:300] or type(error).__name__)
 
@@ -59,7 +63,7 @@ def _rows(batch: Any) -> int | str:
     return len(targets)
 
 
-def _measured(subject: Subject, batch: Any, rows: int, seed: int) -> MixingRecord:
+def _measured(subject: Subject, batch: Any, rows: int, trace: Trace, seed: int) -> MixingRecord:
     count = min(rows, FEW)
     few = pytree.tree_map_only(torch.Tensor, lambda t: t[:count].clone() if t.ndim and len(t) == rows else t, batch)
     inputs = _inputs(few)
@@ -69,7 +73,19 @@ def _measured(subject: Subject, batch: Any, rows: int, seed: int) -> MixingRecor
     exchanged = _copied(few)
     for tensor in _inputs(exchanged):
         tensor[0] = tensor[other].clone()
-    return _compared(_said(subject, _copied(few), seed), _said(subject, exchanged, seed), count)
+    before, after = _said(subject, _copied(few), seed), _said(subject, exchanged, seed)
+    if before is not None and not _one_row_each(before, rows, trace):
+        return MixingRecord(
+            reason="the outputs compare the samples with each other: they are as wide as the batch is long"
+        )
+    return _compared(before, after, count)
+
+
+def _one_row_each(said: Tensor, rows: int, trace: Trace) -> bool:
+    """Whether only the outputs' first size follows the number of samples."""
+    if rows == len(said) and said.ndim == 2 and said.shape[1] == rows:
+        return False
+    return any(output.shape == (rows, *said.shape[1:]) for output in trace.outputs)
 
 
 def _said(subject: Subject, batch: Any, seed: int) -> Tensor | None:

@@ -36,8 +36,9 @@ def trial_of(steps: int, losses: Sequence[float], batches: Sequence[Any]) -> Tri
 
 
 def _spoilt(batches: Sequence[Any]) -> str:
+    """The first NaN, unless the first batch has some too, which trained: the loss leaves them out then."""
     for number, batch in enumerate(batches):
         for place, tensor in tensors_of(batch):
-            if not bool(torch.isfinite(tensor).all()):
-                return f"batch {number}, {place.strip('[]') or 'its tensor'}"
+            if tensor.layout is torch.strided and bool(torch.isnan(tensor).any()):
+                return f"batch {number}, at {place or 'its tensor'}" if number else ""
     return ""

@@ -69,6 +69,8 @@ def _while_positions_last(path: Sequence[LayerRecord]) -> int:
 
 
 def _positions(layer: LayerRecord) -> float:
+    if not layer.shape:
+        return 1.0
     if len(layer.shape) == 3:  # a convolution may run over tokens, or over the features of tokens
         return min(layer.shape[1:])
     channels = 1 if layer.kind == "conv" or len(layer.shape) == 4 else -1

@@ -38,7 +38,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Why it hurts: one NaN spreads to the loss and from there, in one step, to every parameter.
     How measured: the pass is run again, and every operation's inputs and outputs are looked at, forward and backward;
         with a trial whose loss leaves the finite numbers, the batches that it was made on.
-    When it is a false alarm: masks that are filled with -inf before a softmax are not reported.
+    When it is a false alarm: masks that are filled with -inf before a softmax are not reported, nor is what the batch
+        holds and the loss leaves out.
     Fix: keep the operation's inputs in its domain (an ε, a clamp), or the levels before it in range.
     References: Micikevicius et al. 2018, for what overflows in low precision.
     """
@@ -49,7 +50,15 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
         elif trace.trial is not None and trace.trial.spoilt:
             yield _spoilt_finding(trace.trial)
         return
+    if found.phase == "input" and _unharmed(trace):
+        return
     yield _finding(found, trace)
+
+
+def _unharmed(trace: Trace) -> bool:
+    """Whether what is not finite in the batch was left out on its way: masked targets, masks of -inf."""
+    whole = all(not layer.non_finite and not layer.grad_non_finite for layer in trace.layers)
+    return whole and math.isfinite(trace.loss) and not any(output.non_finite for output in trace.outputs)
 
 
 def _spoilt_finding(trial: TrialRecord) -> Finding:

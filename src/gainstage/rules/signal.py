@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from gainstage.trace.graph import consumers
 from gainstage.trace.records import LayerRecord, Trace
@@ -54,9 +55,13 @@ class Segment:
 
     def activation_after(self, layer: LayerRecord) -> LayerRecord | None:
         """The activation that reads this map, within the segment."""
-        position = self.layers.index(layer)
+        position = self._places[id(layer)]
         behind = self.layers[position + 1] if position + 1 < len(self.layers) else None
         return behind if behind is not None and behind.kind == "activation" else None
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {id(layer): position for position, layer in enumerate(self.layers)}
 
     def change(self) -> float | None:
         """log10 of the signal's rms at the end over that at the beginning; None where nothing was measured.
@@ -155,7 +160,7 @@ def _way_back(trace: Trace, choose: Callable[[Iterable[int]], int]) -> tuple[Lay
 def shut(trace: Trace, layer: LayerRecord) -> bool:
     """Whether all that is made of a layer passes a norm whose scale is zero: its branch starts closed, and opens."""
     read_by = consumers(trace.layers)
-    queue, seen = [trace.layers.index(layer)], set[int]()
+    queue, seen = [next(i for i, other in enumerate(trace.layers) if other is layer)], set[int]()
     while queue:
         position = queue.pop()
         if position in seen:

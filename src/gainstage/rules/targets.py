@@ -48,7 +48,8 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
         broadcast them. Without labels that fit, the rest is measured without targets.
     When it is a false alarm: labels that the loss ignores, targets that are NaN where the loss leaves them out, and
         labels that the loss makes itself (contrastive learning) are not reported. A class that has nearly all samples
-        may fill a batch; of two classes that is worth knowing only.
+        may fill a batch; of two classes that is worth knowing only, and so are targets that are all 0 or 1, as of a
+        network that puts out its own residual or of one half of a GAN.
     Fix: labels from 0 to classes - 1; targets of the outputs' shape (targets.unsqueeze(1), or outputs.squeeze(1));
         shuffle the data.
     References: PyTorch, CrossEntropyLoss, BCEWithLogitsLoss, broadcasting semantics.
@@ -139,7 +140,8 @@ def _one_value(trace: Trace) -> Finding | None:
     if target.shape[0] < MANY.value or target.distinct is not None or labels is not None:
         return None
     return _finding(
-        "warning", f"All targets of the {target.shape[0]} samples are {target.mean or 0.0:.3g}.",
+        "info" if target.mean in (0.0, 1.0) else "warning",
+        f"All targets of the {target.shape[0]} samples are {target.mean or 0.0:.3g}.",
         "A network that says this of every input has learnt all that there is to learn here.",
         "Look at how the targets are read: an index, a broadcast or a division may have made them one.",
         "one_value", float(target.shape[0]), MANY.value,

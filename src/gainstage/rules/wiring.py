@@ -127,11 +127,11 @@ def _zeroed(trace: Trace) -> Finding | None:
 def _dropped(trace: Trace) -> Finding | None:
     """Layers whose output nothing reads that the loss or the model's output is made of: a variable was mistaken."""
     loss = trace.loss_record.input if trace.loss_record is not None else None
-    if not trace.returned and loss is None and _loss_name(trace) == "forward":
-        return None  # what a step that is written by hand makes of them is not known
+    if not trace.outputs or _loss_name(trace) == "forward":
+        return None  # what is made of them is not known
     trained = {p.name: p for p in trace.parameters if p.requires_grad and not _left_out(trace.optimizer, p.name)}
-    heard = _ancestors(trace, [*trace.returned, *([] if loss is None else [loss])])
-    heard |= {position for position, layer in enumerate(trace.layers) if layer.grad_rms is not None}
+    with_gradient = [position for position, layer in enumerate(trace.layers) if layer.grad_rms is not None]
+    heard = _ancestors(trace, [*trace.returned, *([] if loss is None else [loss]), *with_gradient])
     reached = {name for position in heard for name in trace.layers[position].parameters}
     dropped = [
         layer
@@ -314,8 +314,9 @@ def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
     How measured: by identity, the optimizer's groups against the model's parameters that received a gradient.
     When it is a false alarm: several optimizers that share a model. Where the split looks deliberate it is worth
         knowing only: everything from some layer up to the loss is held and nothing before it, matrices are held and
-        vectors are not, or the other way round, embeddings are held apart, the step is written by hand, or what is
-        held is a small part (adapters). So it is where biases and scales alone are missing: they cost little.
+        vectors are not, or the other way round, embeddings are held apart, the step is written by hand, what is held
+        is a small part (adapters), or biases and scales alone are missing: they cost little. A network that is kept
+        in a list to hide it from the state dict, as for a perceptual loss, should say requires_grad_(False).
     Fix: build the optimizer after the model is complete and on its device, over model.parameters(). Keep layers in
         nn.ModuleList or nn.ModuleDict, not in a list or dict, and single parameters as attributes of a module.
     References: PyTorch, torch.optim, on constructing optimizers.

@@ -229,8 +229,8 @@ class Drafting:
             parameter, origin = _parameter_of(call)
             absorbed = origin.parameters and self._absorb_bias(parameter, origin, signals[0], output)
             return signals[0] if absorbed else None
-        if signals[0].layers == signals[1].layers or call.read[0].shape != call.read[1].shape:
-            return None
+        if signals[0].layers == signals[1].layers or call.read[0].shape != call.read[1].shape or not output.ndim:
+            return None  # two scalars are parts of a loss
         source = merged(signals)
         name, unit_dim = f"{self.stack.path}:{call.spec.name}", self._unit_dim(output, source)
         draft = self._draft(name, "other", call.spec.name, self.stack.path, call.spec, output.shape, unit_dim, source)

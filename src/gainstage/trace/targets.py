@@ -37,6 +37,7 @@ def label_record(
             name, target.numel(), None, low, high, given=given, per_sample=per_sample, mean_loss=mean_loss
         )
     classes = scores.shape[0 if scores.ndim == 1 else 1]
+    target = target.long()  # bytes are admitted by the loss, and by no lookup
     ignored = more[2] if len(args) > 4 else kwargs.get("ignore_index", -100)
     kept = target != ignored
     counting = target[kept]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from gainstage.trace.records import ParameterRecord
+from gainstage.trace.reductions import real_view
 
 # A gradient that arrives by two ways of one computation differs by rounding alone.
 ROUNDING = 1e-4
@@ -46,7 +47,7 @@ def _equal(value: torch.Tensor, other: torch.Tensor) -> bool:
 
 def _is_drawn(value: torch.Tensor) -> bool:
     """Whether no single value fills half of it, as zeros fill an identity or a fixed filter."""
-    values = value.detach().flatten()
+    values = real_view(value.detach()).flatten()
     return bool((values == values.median()).sum() * 2 < len(values))
 
 
