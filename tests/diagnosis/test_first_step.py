@@ -136,19 +136,42 @@ def test_without_an_optimizer_there_is_no_step() -> None:
     assert ("OPT001", "needs an optimizer") in [(entry.code, entry.reason) for entry in report.not_assessed]
 
 
-def test_it_costs_few_passes() -> None:
+def test_a_check_takes_the_gradient_from_its_recording() -> None:
     calls = list[int]()
 
     class Counting(nn.Linear):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
             calls.append(1)
-            return super().forward(x)
+            return super().forward(input)
 
     model = Counting(4, 3)
-    first_step(
-        gs.Subject(
-            model, (torch.randn(8, 4), torch.randint(3, (8,))), optimizer=torch.optim.SGD(model.parameters(), lr=0.1)
-        )
-    )
+    batch = torch.randn(8, 4), torch.randint(3, (8,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gs.check(model, batch)
+    without = len(calls)
+    gs.check(model, batch, optimizer=optimizer)
 
-    assert len(calls) == 3
+    assert len(calls) == 2 * without + 1
+
+
+def test_random_numbers_and_buffers_are_those_of_the_recording() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.Dropout(0.5), nn.ReLU(), nn.Linear(32, 3))
+    batch = torch.randn(16, 8), torch.randint(3, (16,))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    alone = step_of(model, batch, optimizer)
+    checked = gs.check(model, batch, optimizer=optimizer).trace.step
+
+    assert checked is not None
+    for name in ("loss", "loss_after", "zero_loss", "promise", "update_ratio"):
+        assert getattr(checked, name) == pytest.approx(getattr(alone, name), rel=1e-5), name
+
+
+def test_a_loss_of_another_model_is_told_of() -> None:
+    model, batch = line()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = gs.Subject(model, batch, optimizer=optimizer, forward=lambda _, b: (model(b[0]) - b[1]).square().mean())
+    step = gs.check(subject).trace.step
+
+    assert step is not None
+    assert "the original's parameters alone" in step.reason

@@ -15,7 +15,8 @@ from gainstage.errors import InputError, SubjectError
 from gainstage.rules import RULES, Rule, ranked
 from gainstage.rules.base import Finding, NotAssessed
 from gainstage.seeding import preserved_rng
-from gainstage.trace import Trace, record
+from gainstage.trace import Trace
+from gainstage.trace.recorder import recording
 from gainstage.trace.records import StepRecord, TrialRecord
 from gainstage.trace.subject import Subject, as_subject
 
@@ -60,14 +61,15 @@ def diagnose(
         with preserved_rng():
             # Read once: a loader may start its workers anew each time.
             looked = subject.replace(batches=[subject.batches.first()])
-        trace = record(looked)
+        recorded = recording(looked)
+        trace = recorded.trace
         labels = trace.loss_record.labels if trace.loss_record is not None else None
         if labels is not None and labels.outside:
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason="labels name no class (DAT002)")), rules, ignores)
         trace = replace(trace, mixing=mixing(looked, trace, seed))
         if subject.optimizer is not None:
-            trace = replace(trace, step=first_step(subject, seed))
+            trace = replace(trace, step=first_step(looked, seed, recorded))
         if steps:
             trace = replace(trace, trial=_trial(subject, steps, seed))
     return judged(trace, rules, ignores)

@@ -14,18 +14,20 @@ from gainstage.landscape.training import gradients_kept
 from gainstage.landscape.update import proposed_update
 from gainstage.landscape.zero_output import zero_output_loss
 from gainstage.trace.eager import eager
+from gainstage.trace.recorder import Recording
 from gainstage.trace.records import RatioRecord, StepRecord
 from gainstage.trace.subject import Subject
 
 
-def first_step(subject: Subject, seed: int = 0) -> StepRecord:
+def first_step(subject: Subject, seed: int = 0, recorded: Recording | None = None) -> StepRecord:
     """What one step of the subject's optimizer does to the loss of its first batch and to each parameter.
 
-    It costs two passes forward and back and one forward, and a copy of model and optimizer.
+    It costs one forward pass, and a copy of model and optimizer; without a recording, a pass forward and back too.
 
     Args:
         subject: With an optimizer; stays as it is.
         seed: Of dropout, the same before and after the step.
+        recorded: Of the subject, with gradients and under the same seed, whose gradient is the step's.
 
     Returns:
         `StepRecord`; where nothing can be measured, one with the reason.
@@ -35,16 +37,20 @@ def first_step(subject: Subject, seed: int = 0) -> StepRecord:
     try:
         # A copy of a compiled model would be compiled anew, for seconds, to run three times.
         with gradients_kept(subject), eager():
-            return _measured(subject, seed)
+            return _measured(subject, seed, recorded)
     except Exception as error:  # An optimizer may fail in any way, and the rest of the check must not fail with it.
         return StepRecord(reason=" ".join(str(error).split())[:300] or type(error).__name__)
 
 
-def _measured(subject: Subject, seed: int) -> StepRecord:
+def _measured(subject: Subject, seed: int, recorded: Recording | None) -> StepRecord:
     objective = Objective(subject, seed=seed)
     facts = _facts(objective)
     batch = objective.batches[0]
-    loss, gradient = objective.gradient(batch)
+    if recorded is None or not recorded.gradients:
+        # Without any, this says why.
+        loss, gradient = objective.gradient(batch)
+    else:
+        loss, gradient = recorded.trace.loss, objective.flat([recorded.gradients[name] for name in objective.names])
     fault = _fault(loss, float(gradient.norm()))
     if fault:
         return replace(facts, loss=loss, reason=fault)
@@ -54,9 +60,13 @@ def _measured(subject: Subject, seed: int) -> StepRecord:
         return replace(facts, loss=loss, reason="the optimizer's update is not finite")
     with objective.moved(update, 1.0):
         after = objective.loss(batch)
+    if recorded is not None and after == loss and bool(update.any()):
+        # A loss of the original's parameters alone is not the copy's: its gradient is asked for to have that said.
+        objective.gradient(batch)
     ratios = _ratios(objective, update)
     return replace(
-        facts, loss=loss, loss_after=after, zero_loss=zero_output_loss(objective),
+        facts, loss=loss, loss_after=after,
+        zero_loss=zero_output_loss(objective, None if recorded is None else recorded.outputs),
         promise=-float(torch.dot(gradient, update)) / abs(loss) if loss else None,
         update_ratio=median(entry.ratio for entry in ratios) if ratios else None,
         least=min(ratios, key=lambda entry: entry.ratio, default=None),

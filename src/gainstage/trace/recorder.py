@@ -59,21 +59,25 @@ def record(
         >>> [(layer.name, layer.kind) for layer in trace.layers]
         [('0', 'linear'), ('1', 'activation'), ('2', 'linear')]
     """
-    subject = as_subject(subject_or_model, batches, loss)
+    return recording(as_subject(subject_or_model, batches, loss), backward=backward).trace
+
+
+def recording(subject: Subject, *, backward: bool = True) -> Recording:
+    """`record`, with what its pass computed: what comes next need not compute it again."""
     with preserved_rng():
         batch = subject.batches.first()
         subject = built(subject, batch)
     try:
-        trace = _recorded(subject, batch, careful=False, backward=backward)
+        found = _recorded(subject, batch, careful=False, backward=backward)
     except SubjectError:
         if backward:
             raise
         # A model that differentiates something on its way needs gradients also for its forward pass.
         backward = True
-        trace = _recorded(subject, batch, careful=False, backward=True)
-    if not _all_finite(trace):
-        trace = _recorded(subject, batch, careful=True, backward=backward)
-    return trace
+        found = _recorded(subject, batch, careful=False, backward=True)
+    if not _all_finite(found.trace):
+        found = _recorded(subject, batch, careful=True, backward=backward)
+    return found
 
 
 def _all_finite(trace: Trace) -> bool:
@@ -83,6 +87,22 @@ def _all_finite(trace: Trace) -> bool:
         and all(tensor.non_finite == 0 for tensor in tensors)
         and abs(trace.loss) < float("inf")
     )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A trace and what its pass computed.
+
+    Attributes:
+        trace: What was measured.
+        gradients: Of the parameters that require one, by name; None where the loss does not depend on it. Empty if no
+            gradients were asked for, or the loss depends on nothing.
+        outputs: What the model returned, if that is one tensor; without a history.
+    """
+
+    trace: Trace
+    gradients: dict[str, torch.Tensor | None]
+    outputs: torch.Tensor | None
 
 
 @dataclass
@@ -98,11 +118,13 @@ class _Run:
     gradients: dict[str, torch.Tensor | None]
 
 
-def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) -> Trace:
+def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) -> Recording:
     with scene(subject, batch, careful=careful, backward=backward) as stage:
         run = _run(subject, stage.batch, stage.mode, stage.parameters, backward=backward)
         trace = _assembled(subject, stage.batch, run, stage.batch_size, backward=backward)
-        return replace(trace, skipped=(*trace.skipped, *stage.notes))
+        trace = replace(trace, skipped=(*trace.skipped, *stage.notes))
+    outputs = run.outputs.detach() if isinstance(run.outputs, torch.Tensor) else None
+    return Recording(trace, run.gradients, outputs)
 
 
 def _run(
