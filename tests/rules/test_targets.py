@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -79,6 +79,60 @@ def test_labels(labels: torch.Tensor, loss: Loss | None, expected: list[str]) ->
 def test_one_of_two_classes_may_be_rare() -> None:
     assert spoken("DAT002", nn.Linear(16, 2), (INPUTS, torch.zeros(64).long())) == ["info one_class"]
     assert spoken("DAT002", nn.Linear(16, 3), (INPUTS[:32], torch.zeros(32).long())) == []
+
+
+def _batches(*labels: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(INPUTS[: len(row)], torch.tensor(row)) for row in labels]
+
+
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        # Sorted by class: whole batches of one, or a boundary within.
+        (_batches([0] * 16, [0] * 16, [1] * 16, [2] * 16), ["warning sorted"]),
+        (_batches([0] * 16, [0] * 4 + [1] * 12, [2] * 16), ["warning sorted"]),
+        # One class in all that was read.
+        (_batches([0] * 16, [0] * 16, [0] * 16, [0] * 16), ["warning one_class"]),
+        (_batches([0] * 16, [0] * 16), []),
+        # A class that is common, and batches too small to tell.
+        (_batches([0] * 32, [0] * 30 + [1, 2], [0] * 31 + [1], [0] * 32), []),
+        (_batches([0] * 4, [1, 2, 0, 1], [2, 0, 1, 1]), []),
+        # Two by turns, as of a discriminator.
+        (_batches([0] * 16, [1] * 16, [0] * 16, [1] * 16), []),
+        (_batches([0] * 16, [1] * 16, [2] * 16, [0] * 16), ["warning sorted"]),
+        # A first batch of several classes: nothing else is read.
+        (_batches([0, 1] * 8, [2] * 16, [2] * 16), []),
+    ],
+)
+def test_data_sorted_by_class(batches: list[tuple[torch.Tensor, torch.Tensor]], expected: list[str]) -> None:
+    assert spoken("DAT002", nn.Linear(16, 3), batches) == expected
+
+
+def test_sorted_labels_of_probabilities() -> None:
+    ones, zeros = torch.ones(32, 1), torch.zeros(32, 1)
+    loss = nn.BCEWithLogitsLoss()
+    mixed = torch.cat([ones[:8], zeros[:24]])
+    assert spoken("DAT002", nn.Linear(16, 1), [(INPUTS[:32], ones), (INPUTS[:32], mixed)], loss) == ["warning sorted"]
+    assert spoken("DAT002", nn.Linear(16, 1), [(INPUTS[:32], ones), (INPUTS[:32], zeros)], loss) == []
+
+
+def test_further_batches_are_read_only_where_the_first_is_of_one_class() -> None:
+    read = list[int]()
+
+    class Loader:
+        def __init__(self, label: int) -> None:
+            self.label = label
+
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            for position in range(100):
+                read.append(position)
+                yield INPUTS[:16], torch.tensor([self.label] + [0] * 15)
+
+    gs.check(nn.Linear(16, 3), Loader(1))
+    assert set(read) == {0}
+    report = gs.check(nn.Linear(16, 3), Loader(0))
+    assert max(read) == 15
+    assert gs.Trace.from_json(report.trace.to_json()) == report.trace
 
 
 def test_a_picture_of_background_alone_is_none() -> None:

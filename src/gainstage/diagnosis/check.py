@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gainstage.diagnosis.first_step import first_step
+from gainstage.diagnosis.further import further_labels
 from gainstage.diagnosis.mixing import mixing
 from gainstage.diagnosis.records import Diagnosis
 from gainstage.diagnosis.selection import ModuleIgnores, ModulePatterns, Patterns, module_ignores, selected
@@ -67,7 +68,7 @@ def diagnose(
         if labels is not None and labels.outside:
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason="labels name no class (DAT002)")), rules, ignores)
-        trace = replace(trace, mixing=mixing(looked, trace, seed))
+        trace = replace(trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace))
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(looked, seed, recorded))
         if steps:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.trace.records import LossRecord, TensorRecord, Trace
-from gainstage.trace.target_records import CrossingRecord, LabelRecord
+from gainstage.trace.target_records import CrossingRecord, FurtherLabels, LabelRecord
 
 MANY = Threshold(
     "many", 64, "labels", "of a class that has nine samples in ten, 64 in a row come by chance once in 850"
@@ -15,12 +16,15 @@ MANY = Threshold(
 BEYOND = Threshold(
     "beyond", 0.5, "distance from the interval [0, 1]", "soft labels of 0.7 to 1.2 are in use; wrong ones are -1 or 2"
 )
+BY_CHANCE = Threshold(
+    "by_chance", 1e-3, "chance that shuffled samples fill the first batch with one class", "one run in a thousand"
+)
 BINARY = 2  # classes: that one of two is rare enough to be missing in a batch is common
 
 
 @rule(
     "DAT002", "bad-targets", severities=("error", "warning", "info"), cause="data",
-    explains=("NUM001", "INI006", "OPT001", "OPT003", "OPT004"), thresholds=(MANY, BEYOND),
+    explains=("NUM001", "INI006", "OPT001", "OPT003", "OPT004"), thresholds=(MANY, BY_CHANCE, BEYOND),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -40,12 +44,14 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The targets are not what the loss takes them for.
 
     What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, predictions of
-        shape (N, 1) against targets of shape (N,). Warning: one class alone in 64 labels or more, of three or more;
-        one number as the target of 64 samples or more.
+        shape (N, 1) against targets of shape (N,). Warning: one class alone in 64 labels or more, of three or more; a
+        first batch of one class where others follow, which shuffled data would show once in a thousand runs; one
+        number as the target of 64 samples or more.
     Why it hurts: the run fails, or it trains towards something else: each prediction is compared with the targets of
         all samples, or the loss falls without bound.
     How measured: what the loss's own operation was called with, before it ran; shapes as they were before torch
-        broadcast them. Without labels that fit, the rest is measured without targets.
+        broadcast them. Without labels that fit, the rest is measured without targets. If all labels of the first batch
+        are one class, those of up to 15 more are read.
     When it is a false alarm: labels that the loss ignores, targets that are NaN where the loss leaves them out, and
         labels that the loss makes itself (contrastive learning) are not reported. A class that has nearly all samples
         may fill a batch; of two classes that is worth knowing only, and so are targets that are all 0 or 1, as of a
@@ -59,7 +65,7 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if loss is None or not known:
         yield NotAssessed("DAT002", "needs targets: the batch has none")
         return
-    fault = _broken(trace, loss) or _crossed(trace, loss.crossing) or _one_class(loss.labels) or _one_value(trace)
+    fault = _broken(trace, loss) or _crossed(trace, loss.crossing) or _alike(trace, loss.labels)
     if fault is not None:
         yield fault
 
@@ -148,17 +154,51 @@ def _one_value(trace: Trace) -> Finding | None:
     )  # fmt: skip
 
 
-def _one_class(labels: LabelRecord | None) -> Finding | None:
-    if labels is None or labels.classes is None or not (labels.given and labels.per_sample):
-        return None
-    if labels.count < MANY.value or labels.low != labels.high or labels.classes < BINARY:
+def _alike(trace: Trace, labels: LabelRecord | None) -> Finding | None:
+    """Targets of a batch that are all one, of classes or of numbers."""
+    if labels is not None and any(batch.same < batch.count for batch in trace.further):
+        return _sorted(labels, trace.further)
+    return _one_class(labels, trace.further) or _one_value(trace)
+
+
+def _sorted(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> Finding | None:
+    """A first batch of one class that others follow."""
+    everything = labels.count + sum(batch.count for batch in further)
+    share = (labels.count + sum(batch.same for batch in further)) / everything
+    chance = share**labels.count
+    if chance > BY_CHANCE.value or _by_turns(labels, further):
         return None
     return _finding(
+        "warning",
+        f"All {labels.count} labels of the first batch are {labels.low:.0f}, and {share:.0%} of the {everything} in "
+        f"the first {len(further) + 1} batches: the data are sorted by class.",
+        "On such batches the network learns to answer one class, and forgets it with the next ones.",
+        "Shuffle the data: shuffle=True in the DataLoader, or permute inputs and labels together.",
+        "sorted", chance, BY_CHANCE.value,
+    )  # fmt: skip
+
+
+def _by_turns(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> bool:
+    """Whether each batch has one class, another than the one before, of two: real ones and made ones, on purpose."""
+    if any(batch.low != batch.high for batch in further):
+        return False
+    classes = [labels.low, *(batch.low for batch in further)]
+    return len(set(classes)) == BINARY and all(one != other for one, other in pairwise(classes))
+
+
+def _one_class(labels: LabelRecord | None, further: tuple[FurtherLabels, ...]) -> Finding | None:
+    if labels is None or labels.classes is None or not (labels.given and labels.per_sample):
+        return None
+    count = labels.count + sum(batch.count for batch in further)
+    if count < MANY.value or labels.low != labels.high or labels.classes < BINARY:
+        return None
+    where = f"the first {len(further) + 1} batches" if further else "the batch"
+    return _finding(
         "info" if labels.classes == BINARY else "warning",
-        f"All {labels.count} labels of the batch are {labels.low:.0f}, of {labels.classes} classes.",
+        f"All {count} labels of {where} are {labels.low:.0f}, of {labels.classes} classes.",
         "On such batches the network learns to answer one class, and forgets it with the next batch.",
         "Shuffle the data: they may be sorted by class. If one class is that common, look at a larger batch.",
-        "one_class", float(labels.count), MANY.value,
+        "one_class", float(count), MANY.value,
     )  # fmt: skip
 
 

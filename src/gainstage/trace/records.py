@@ -11,7 +11,7 @@ from typing import Literal
 
 from gainstage.trace import graph, serialization
 from gainstage.trace.norm_records import NormRecord
-from gainstage.trace.target_records import CrossingRecord, LabelRecord
+from gainstage.trace.target_records import CrossingRecord, FurtherLabels, LabelRecord
 
 SCHEMA_VERSION = 1
 
@@ -338,6 +338,7 @@ class Trace:
         loss: Its value; NaN or infinite if that is what it was.
         training: The root's mode; ``eval_modules`` are the modules that are in eval mode all the same.
         without_grad: Parameters of maps that ran while gradients were switched off.
+        further: Labels of the batches after the first, read where that has one label alone.
         returned: Positions of the layers whose output, or what was made of it, the model returned.
         unregistered: Parameters that were read with gradients switched on and are none of the model's.
         skipped: What could not be measured, with the reason, one line each.
@@ -360,6 +361,7 @@ class Trace:
     step: StepRecord | None = None
     trial: TrialRecord | None = None
     mixing: MixingRecord | None = None
+    further: tuple[FurtherLabels, ...] = ()
     eval_modules: tuple[str, ...] = ()
     without_grad: tuple[str, ...] = ()
     returned: tuple[int, ...] = ()

@@ -40,6 +40,22 @@ class LabelRecord:
 
 
 @dataclass(frozen=True)
+class FurtherLabels:
+    """The labels of one batch after the first.
+
+    Attributes:
+        count: How many there are.
+        same: How many are the one label that the first batch has.
+        low, high: Their extremes.
+    """
+
+    count: int
+    same: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class CrossingRecord:
     """Predictions and targets that were spread against each other instead of being paired.
 

@@ -1,0 +1,57 @@
+"""Labels of further batches, read where the first batch has only one: whether the data stand sorted by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+
+from gainstage.errors import GainstageError
+from gainstage.trace import call
+from gainstage.trace.records import Trace
+from gainstage.trace.subject import Subject
+from gainstage.trace.target_records import FurtherLabels, LabelRecord
+
+# So many batches are read, or as many as hold so many labels.
+MOST_BATCHES, ENOUGH = 16, 256
+
+
+def further_labels(subject: Subject, trace: Trace) -> tuple[FurtherLabels, ...]:
+    """What labels the batches after the first have.
+
+    Nothing is read unless the first batch has one label alone, as a tensor of its own with one entry a sample. It
+    costs no pass of the model.
+
+    Args:
+        subject: Whose batches they are.
+        trace: Of the first.
+
+    Returns:
+        One record a batch; empty where nothing was read, or where the batches have another form.
+    """
+    labels = trace.loss_record.labels if trace.loss_record is not None else None
+    if labels is None or not _one_alone(labels, trace):
+        return ()
+    try:
+        return tuple(_read(subject, labels))
+    except GainstageError:
+        return ()
+
+
+def _one_alone(labels: LabelRecord, trace: Trace) -> bool:
+    one_each = len(trace.targets) == 1 and bool(trace.targets[0].shape) and labels.count == trace.targets[0].shape[0]
+    return labels.given and one_each and labels.low is not None and labels.low == labels.high and not labels.outside
+
+
+def _read(subject: Subject, labels: LabelRecord) -> Iterator[FurtherLabels]:
+    seen = labels.count
+    for batch in islice(subject.batches, 1, MOST_BATCHES):
+        targets = call.unpack(batch).targets
+        if not isinstance(targets, torch.Tensor) or targets.numel() == 0:
+            return
+        low, high = torch.aminmax(targets.detach())
+        yield FurtherLabels(targets.numel(), int((targets == labels.low).sum()), float(low), float(high))
+        seen += targets.numel()
+        if seen >= ENOUGH:
+            return
