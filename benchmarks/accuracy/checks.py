@@ -75,7 +75,7 @@ def _checked(case: Case, seed: int, row: Mapping[str, Any], extent: Extent) -> C
         return Checked(case, seed, raised=defects[0])
     trace = report.trace
     labels = trace.loss_record.labels if trace.loss_record is not None else None
-    if row["losses"] is not None and not (labels is not None and labels.outside):
+    if row["losses"] is not None and not (labels is not None and labels.refused):
         trace = replace(trace, trial=trial_of(extent.trial, row["losses"], subject.batches.take(BATCHES)))
     return Checked(case, seed, _alarms(report.findings), _alarms(judged(trace).findings))
 

@@ -87,6 +87,29 @@ def test_logits_that_are_capped_on_purpose() -> None:
     assert found(Capped(), LABELS, nn.CrossEntropyLoss()) == []
 
 
+def test_outputs_that_are_no_probabilities() -> None:
+    model, targets = ending(outputs=1), torch.rand(32, 1).round()
+    report = gs.check(
+        model, (X, targets), nn.BCELoss(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1), steps=5
+    )
+
+    assert [(f.code, f.severity, f.module) for f in report.findings] == [("ACT004", "error", "2")]
+    assert "BCEWithLogitsLoss" in report.findings[0].message + str(report)
+    assert {entry.reason for entry in report.not_assessed if entry.code == "OPT001"} == {
+        "the first step could not be measured: the outputs are no probabilities (ACT004)"
+    }
+    assert gs.Trace.from_json(report.trace.to_json()) == report.trace
+
+
+def test_outputs_that_are_not_finite_are_no_matter_of_the_loss() -> None:
+    model = ending(nn.Sigmoid(), outputs=1)
+    with torch.no_grad():
+        model[2].weight[0, 0] = torch.nan
+    report = gs.check(model, (X, torch.ones(32, 1)), nn.BCELoss())
+
+    assert [f.code for f in report.findings] == ["NUM001"]
+
+
 @pytest.mark.parametrize(("before", "expected"), [(nn.Softmax(dim=1), ["ACT004"]), (nn.GELU(), [])])
 def test_log_softmax_of_softmax(before: nn.Module, expected: list[str]) -> None:
     assert [f.code for f in found(ending(before, nn.LogSoftmax(dim=1)), LABELS, nn.NLLLoss())] == expected

@@ -169,7 +169,8 @@ def test_the_two_steps_of_a_gan() -> None:
         (lambda m: [*m[0].parameters(), *m[-1].parameters()], ["error"]),  # without the middle
         (lambda m: list(mlp().parameters()), ["error"]),  # another model's
         (lambda m: [*m.parameters(), nn.Parameter(torch.zeros(1))], []),  # and one of the loss
-        (lambda m: list(m[4:].parameters()), ["info"]),  # a head on a trunk
+        (lambda m: list(m[4:].parameters()), ["warning"]),  # a head on a trunk as it was drawn
+        (lambda m: [m[0].weight.data.mul_(1.3)] and list(m[4:].parameters()), ["info"]),  # on a trained one
         (lambda m: [p for p in m.parameters() if p.ndim > 1], ["info"]),  # as Muon wants it
         (lambda m: [p for p in m.parameters() if p.ndim == 1], ["info"]),
     ],

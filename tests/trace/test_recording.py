@@ -246,8 +246,8 @@ class Inner(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x)
+    def forward(self, *x: torch.Tensor) -> torch.Tensor:
+        return self.function(*x)
 
 
 @pytest.mark.parametrize(
@@ -327,6 +327,32 @@ def test_a_trace_of_a_deep_model_is_small_and_its_rows_feed_a_table() -> None:
 def test_what_is_no_trace_is_refused(text: str, message: str) -> None:
     with pytest.raises(gs.GainstageError, match=message):
         gs.Trace.from_json(text)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_recurrent_layer_of_which_only_the_last_state_is_used(kind: type[nn.RNNBase], gradients: bool) -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.rnn, self.out = nn.Embedding(20, 8), kind(8, 16, batch_first=True), nn.Linear(16, 1)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            state = self.rnn(self.embedding(tokens))[1]
+            return self.out((state[0] if isinstance(state, tuple) else state)[-1])
+
+    model = Reader()
+    model.embedding.requires_grad_(gradients)
+    batch = torch.randint(20, (32, 10)), torch.rand(32, 1).round()
+    trace = gs.record(model, batch, nn.BCEWithLogitsLoss())
+
+    assert {parameter.grad_rms is None for parameter in trace.parameters if parameter.name.startswith("rnn")} == {False}
+
+
+def test_tensors_before_the_last_are_inputs() -> None:
+    model = Inner(lambda users, items: users * items)
+    users, items, targets = torch.randn(8, 3), torch.randn(8, 3), torch.randn(8, 3)
+    assert gs.record(model, (users, items, targets)).loss == gs.record(model, ((users, items), targets)).loss
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,9 @@ def diagnose(
         recorded = recording(looked)
         trace = recorded.trace
         labels = trace.loss_record.labels if trace.loss_record is not None else None
-        if labels is not None and labels.outside:
+        if labels is not None and labels.refused:
             # No step can be made with them; on an accelerator trying would take the process down.
-            return judged(replace(trace, step=StepRecord(reason="labels name no class (DAT002)")), rules, ignores)
+            return judged(replace(trace, step=StepRecord(reason=labels.refused)), rules, ignores)
         trace = replace(trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace))
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(looked, seed, recorded))

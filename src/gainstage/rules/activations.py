@@ -9,6 +9,7 @@ from statistics import NormalDist
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
 from gainstage.trace.records import LayerRecord, LossRecord, Trace
+from gainstage.trace.target_records import LabelRecord
 
 DEAD = Threshold(
     "dead", 0.7, "share of units",
@@ -174,6 +175,9 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     References: Goodfellow, Bengio and Courville 2016, section 6.2.2.
     """
     loss = trace.loss_record
+    if loss is not None and loss.labels is not None and loss.labels.improper and trace.first_non_finite is None:
+        yield _improper(loss, loss.labels, trace)
+        return
     if loss is None or not loss.ops or loss.name == "surrogate":
         yield NotAssessed("ACT004", "needs a loss: the batch has no targets")
         return
@@ -194,6 +198,21 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
         why=_TWICE if layer.op == "log_softmax" and severity == "info" else _SQUASHED,
         advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
         fix=fix if fixable and _droppable(layer) else None, layers=(layer.name,),
+    )  # fmt: skip
+
+
+def _improper(loss: LossRecord, labels: LabelRecord, trace: Trace) -> Finding:
+    layer = None if loss.input is None else trace.layers[loss.input]
+    spread = [(output.min, output.max) for output in trace.outputs if output.min is not None]
+    reach = f", from {spread[0][0]:.3g} to {spread[0][1]:.3g}" if len(spread) == 1 else ""
+    ending = f" The model ends in {layer.op}." if layer is not None else ""
+    return Finding(
+        "ACT004", "output-loss-mismatch", "error", "loss", layer.module if layer else "",
+        message=f"BCE expects probabilities, and {labels.improper} of {labels.count} outputs are none{reach}.{ending}",
+        why="The loss takes logarithms of its input, and torch ends the run here.",
+        advice="Use BCEWithLogitsLoss, which applies the sigmoid itself; or end the model in a sigmoid.",
+        value=float(labels.improper), threshold=0.0,
+        evidence={"op": layer.op if layer else None, "loss": labels.op}, layers=(layer.name,) if layer else (),
     )  # fmt: skip
 
 

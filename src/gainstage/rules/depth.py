@@ -143,7 +143,7 @@ def _change(trace: Trace, block: Residual) -> tuple[float, float] | None:
 
 @rule(
     "INI009", "rank-collapse", severities=("warning", "info"), cause="depth", status="preview",
-    explains=("GRD001", "GRD004", "OPT002", "OPT003"), thresholds=(ALIKE, ALIKE_WARNING, PARALLEL, DISTINCT),
+    explains=("GRD004", "OPT002", "OPT003"), thresholds=(ALIKE, ALIKE_WARNING, PARALLEL, DISTINCT),
     claims=("rank-collapse", "rank-predicts", "edge-of-chaos"),
     bad="""
         import torch, gainstage as gs

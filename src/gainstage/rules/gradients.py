@@ -36,7 +36,7 @@ PER_CLASS = Threshold("per_class", 4.0, "labels a class", "with fewer the count 
 
 @rule(
     "GRD001", "gradient-vanishes", severities=("error", "warning"), cause="depth",
-    explains=("OPT002", "OPT003"), thresholds=(GRADIENT_FALL, SIGMOID_FALL, GRADIENT_FALL_ERROR),
+    explains=("INI009", "OPT002", "OPT003"), thresholds=(GRADIENT_FALL, SIGMOID_FALL, GRADIENT_FALL_ERROR),
     claims=("edge-of-chaos",),
     bad="""
         import torch, gainstage as gs

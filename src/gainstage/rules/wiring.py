@@ -286,7 +286,7 @@ def _apart(trace: Trace, trained: Sequence[ParameterRecord]) -> Iterator[Finding
 
 
 @rule(
-    "OPT006", "missing-parameters", severities=("error", "info"), cause="optimizer",
+    "OPT006", "missing-parameters", severities=("error", "warning", "info"), cause="optimizer",
     explains=("OPT002", "OPT003"),
     bad="""
         import torch, gainstage as gs
@@ -315,8 +315,10 @@ def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
     When it is a false alarm: several optimizers that share a model. Where the split looks deliberate it is worth
         knowing only: everything from some layer up to the loss is held and nothing before it, matrices are held and
         vectors are not, or the other way round, embeddings are held apart, the step is written by hand, what is held
-        is a small part (adapters), or biases and scales alone are missing: they cost little. A network that is kept
-        in a list to hide it from the state dict, as for a perceptual loss, should say requires_grad_(False).
+        is a small part (adapters), or biases and scales alone are missing: they cost little. Layers before those held
+        whose weights look as they were drawn, though, have nothing to give that is worth keeping: a warning, unless
+        they say requires_grad_(False). A network that is kept in a list to hide it from the state dict, as for a
+        perceptual loss, should say so, too.
     Fix: build the optimizer after the model is complete and on its device, over model.parameters(). Keep layers in
         nn.ModuleList or nn.ModuleDict, not in a list or dict, and single parameters as attributes of a module.
     References: PyTorch, torch.optim, on constructing optimizers.
@@ -337,7 +339,9 @@ def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if not missing:
         return
     held = [p for p in taking_part if p.name not in set(optimizer.missing)]
-    yield _missing_finding(optimizer, missing, held, _deliberate(trace, optimizer, missing, held))
+    on_purpose = _deliberate(trace, optimizer, missing, held)
+    untrained = on_purpose == _LAST_LAYERS and _untrained(trace, missing)
+    yield _missing_finding(optimizer, missing, held, on_purpose, untrained=untrained)
 
 
 def _unlisted_finding(trace: Trace, unlisted: Sequence[UnregisteredRecord]) -> Finding:
@@ -354,6 +358,7 @@ def _unlisted_finding(trace: Trace, unlisted: Sequence[UnregisteredRecord]) -> F
     )  # fmt: skip
 
 
+_LAST_LAYERS = "it holds all of the last layers and none of the first"
 SMALL_PART = 0.05  # share of the values: adapters and prompts are less, a trunk or a head is more
 
 
@@ -378,23 +383,36 @@ def _deliberate(
     order = {name: index for index, layer in enumerate(trace.layers) for name in layer.parameters}
     places = [[order[p.name] for p in group if p.name in order] for group in (missing, held)]
     if all(places) and max(places[0]) < min(places[1]):
-        return "it holds all of the last layers and none of the first"
+        return _LAST_LAYERS
     if all(len(p.shape) < 2 for p in missing):
         return "what it lacks are biases and scales, without which a network learns little less"
     return ""
 
 
+def _untrained(trace: Trace, missing: Sequence[ParameterRecord]) -> bool:
+    """Whether the layers of these parameters look as they were drawn."""
+    names = {parameter.name for parameter in missing}
+    return freshly_drawn(
+        [layer for layer in trace.layers if layer.kind in MAPS and names.intersection(layer.parameters)]
+    )
+
+
 def _missing_finding(
-    optimizer: OptimizerRecord, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord], on_purpose: str
-) -> Finding:
+    optimizer: OptimizerRecord, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord], on_purpose: str,
+    *, untrained: bool,
+) -> Finding:  # fmt: skip
     names = [parameter.name for parameter in missing]
     other = f", and {optimizer.foreign} that are not of this model" if optimizer.foreign else ""
+    severity: Severity = "warning" if untrained else "info" if on_purpose else "error"
+    on_purpose += ", and those look as they were drawn, not trained" if untrained else ""
     return Finding(
-        "OPT006", "missing-parameters", "info" if on_purpose else "error", "optimizer", names[0].rpartition(".")[0],
+        "OPT006", "missing-parameters", severity, "optimizer", names[0].rpartition(".")[0],
         message=f"The optimizer ({optimizer.type}) holds {len(held)} of the {len(held) + len(missing)} parameters that "
         f"the loss trains{other}. It lacks {_some(names)}" + (f"; {on_purpose}." if on_purpose else "."),
         why="No step ever changes what the optimizer does not hold, though its gradients are computed.",
-        advice="If that is meant, call requires_grad_(False) on the rest: it saves its gradients." if on_purpose
+        advice="Build the optimizer over model.parameters(), or load trained weights. If it is meant, call "
+        "requires_grad_(False) on the rest." if untrained
+        else "If that is meant, call requires_grad_(False) on the rest: it saves its gradients." if on_purpose
         else "Build the optimizer over model.parameters() once the model is complete, its last layer replaced.",
         value=float(len(missing)), threshold=0.0,
         evidence={"missing": names, "held": len(held), "foreign": optimizer.foreign},

@@ -34,6 +34,8 @@ def unpack(batch: Any) -> Unpacked:
         return Unpacked((), batch, batch.get("labels"))
     if isinstance(batch, torch.Tensor):
         return Unpacked((batch,), {}, None)
+    if isinstance(batch, (tuple, list)) and len(batch) > 2 and all(isinstance(e, torch.Tensor) for e in batch):
+        return Unpacked(tuple(batch[:-1]), {}, batch[-1])
     if isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
         inputs, targets = batch[0], batch[1] if len(batch) == 2 else None
         if isinstance(inputs, Mapping):

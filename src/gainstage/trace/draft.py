@@ -78,14 +78,15 @@ class Draft:
         if self.spec.plateau is not None:
             self.plateau = reductions.plateau_count(tensor, self.spec.plateau)
 
-    def measure_gradient(self, generation: int, gradient: torch.Tensor) -> None:
+    def measure_gradient(self, generation: int, gradient: torch.Tensor | None) -> None:
         """Reduces the gradient with respect to the output; as a hook, it returns nothing and changes nothing.
 
         Args:
             generation: Of the output when the hook was set; an earlier one is no longer the layer's output.
-            gradient: Of the loss.
+            gradient: Of the loss. None where the loss does not depend on this one of an operation's several outputs:
+                a recurrent layer of which only the last state is used.
         """
-        if generation == self.generation:
+        if gradient is not None and generation == self.generation:
             self.gradient = reductions.magnitudes(self.own(gradient), self.unit_dim)
 
     def record(

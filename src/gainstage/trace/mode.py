@@ -145,6 +145,11 @@ class RecordingMode(TorchDispatchMode):
             return  # a difference inside the model compares what it likes
         if self.labels is None:
             self.labels = targets.label_record(facts.name, args, kwargs, self.drafting.batch_size, self.provenance)
+            if self.labels is not None and self.labels.improper:
+                raise SubjectError(
+                    f"record: binary cross-entropy takes probabilities, got {self.labels.improper} outputs beyond 0 "
+                    "and 1. Use BCEWithLogitsLoss, which applies the sigmoid itself."
+                )
             if self.labels is not None and self.labels.outside:
                 # On an accelerator the operation would take the whole process down with it.
                 raise SubjectError(

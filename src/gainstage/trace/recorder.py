@@ -155,7 +155,7 @@ def _forward(subject: Subject, batch: Any, mode: RecordingMode) -> tuple[Any, An
             return outputs, compute(), name, chosen
     except SubjectError:
         output = call.prediction(outputs)
-        if mode.labels is None or not mode.labels.outside or output is None:
+        if mode.labels is None or not mode.labels.refused or output is None:
             raise
         # A rule says what is wrong with them; all that does not ask for a loss can be measured all the same.
         return outputs, call.surrogate(output), "surrogate", True
@@ -249,8 +249,8 @@ def _unregistered(subject: Subject, mode: RecordingMode) -> Iterator[Unregistere
 def _skipped(mode: RecordingMode) -> Iterator[str]:
     for name in sorted(mode.drafting.capped):
         yield f"{name}: only its first {mode.drafting.recorded_calls(name)} calls are recorded"
-    if mode.labels is not None and mode.labels.outside:
-        yield "the loss: labels that name no class end it; what is measured is without targets"
+    if mode.labels is not None and mode.labels.refused:
+        yield f"the loss: {mode.labels.refused}, and it ends there; what is measured is without targets"
     if mode.accumulated:
         yield "gradients of the outputs inside a re-entrant checkpoint are not recorded; use_reentrant=False shows them"
 

@@ -321,12 +321,29 @@ class TrialRecord:
     Attributes:
         spoilt: Where that was: the first tensor of the run's batches that holds what is not finite, or "".
         reason: Why it could not be made, or "".
+        elsewhere: The same run at other learning rates, where this one hardly lowered the loss.
     """
 
     steps: int
     losses: tuple[float, ...]
     spoilt: str = ""
     reason: str = ""
+    elsewhere: tuple[RateTrial, ...] = ()
+
+
+@dataclass(frozen=True)
+class RateTrial:
+    """How a trial ends at another learning rate.
+
+    Attributes:
+        rate: The largest of all groups'; they keep their ratios.
+        factor: Times the optimizer's own.
+        end: Median loss of the last fifth of its steps; infinite if it left the finite numbers.
+    """
+
+    rate: float
+    factor: float
+    end: float
 
 
 @dataclass(frozen=True)

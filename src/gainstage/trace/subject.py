@@ -97,8 +97,9 @@ class Subject:
 
     Args:
         model: Any `torch.nn.Module`.
-        batches: One batch (a tuple ``(inputs, targets)``, a dict passed as keyword arguments, a tensor) or a
-            series of them (a list, a DataLoader, any iterable; a one-shot iterator is cached).
+        batches: One batch (a tuple ``(inputs, targets)`` or, of tensors alone, ``(first, second, ..., targets)``; a
+            dict passed as keyword arguments; a tensor) or a series of them (a list, a DataLoader, any iterable; a
+            one-shot iterator is cached).
         loss: ``(outputs, targets) -> scalar``. None: ``outputs.loss`` if there is one, else cross-entropy for
             integer class targets, else mean squared error.
         optimizer: A built optimizer over the model's parameters, or None.

@@ -15,6 +15,7 @@ class LabelRecord:
         classes: How many there are; None for a loss of probabilities, one for each output.
         low, high: The extremes of those; None without any.
         outside: How many name no class.
+        improper: How many predictions of a loss of probabilities lie beyond 0 and 1, or are NaN: it takes none of them.
         given: Whether they are a tensor of the batch or a view of one, and were not computed.
         per_sample: Whether there is one label for each sample.
         mean_loss: The operation's loss over the labels that count, in nats: each weighs the same, whatever the weights
@@ -31,12 +32,20 @@ class LabelRecord:
     low: float | None = None
     high: float | None = None
     outside: int = 0
+    improper: int = 0
     given: bool = True
     per_sample: bool = False
     mean_loss: float | None = None
     commonest_label: float | None = None
     commonest_prediction: float | None = None
     alignment: float | None = None
+
+    @property
+    def refused(self) -> str:
+        """Why the loss cannot be computed at all, with the rule that tells of it; empty if it can."""
+        if self.outside:
+            return "labels name no class (DAT002)"
+        return "the outputs are no probabilities (ACT004)" if self.improper else ""
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,14 @@ def label_record(
     per_sample = target.ndim == 1 and len(target) == batch_size
     if name in _PROBABILITIES:
         low, high = _extremes(target)
-        mean_loss = _probability_loss(name, scores, target) if target.numel() else None
+        improper = 0
+        if name == "binary_cross_entropy":
+            improper = int((~((scores >= 0) & (scores <= 1))).sum())
+        mean_loss = _probability_loss(name, scores, target) if target.numel() and not improper else None
         return LabelRecord(
-            name, target.numel(), None, low, high, given=given, per_sample=per_sample, mean_loss=mean_loss
-        )
+            name, target.numel(), None, low, high, improper=improper, given=given, per_sample=per_sample,
+            mean_loss=mean_loss,
+        )  # fmt: skip
     classes = scores.shape[0 if scores.ndim == 1 else 1]
     target = target.long()  # bytes are admitted by the loss, and by no lookup
     ignored = more[2] if len(args) > 4 else kwargs.get("ignore_index", -100)
@@ -47,7 +51,7 @@ def label_record(
         outside = int(((counting < 0) | (counting >= classes)).sum())
     mean_loss = _class_loss(scores, target, kept) if counting.numel() and not outside else None
     found: tuple[float | None, ...] = () if outside else _agreement(scores, target, kept)
-    return LabelRecord(name, counting.numel(), classes, low, high, outside, given, per_sample, mean_loss, *found)
+    return LabelRecord(name, counting.numel(), classes, low, high, outside, 0, given, per_sample, mean_loss, *found)
 
 
 def _class_loss(log_probabilities: torch.Tensor, target: torch.Tensor, counting: torch.Tensor) -> float | None:
@@ -61,7 +65,6 @@ def _class_loss(log_probabilities: torch.Tensor, target: torch.Tensor, counting:
 def _probability_loss(name: str, scores: torch.Tensor, target: torch.Tensor) -> float | None:
     scores, target = scores.detach().float(), target.detach().float()
     if name == "binary_cross_entropy":
-        # Written out: torch refuses what is no probability here, and its own operation is about to say so.
         certain, excluded = scores.log().clamp(min=-100), (1 - scores).log().clamp(min=-100)
         return _if_finite(-float((target * certain + (1 - target) * excluded).mean()))
     return _if_finite(float(F.binary_cross_entropy_with_logits(scores, target)))
