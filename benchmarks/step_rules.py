@@ -34,7 +34,7 @@ from gainstage.diagnosis.trial import short_trial
 from gainstage.landscape import curvature
 from gainstage.rules import RULES, Finding
 from gainstage.trace import Subject, Trace, record
-from gainstage.trace.records import OptimizerRecord, TrialRecord
+from gainstage.trace.training_records import OptimizerRecord, TrialRecord
 
 CODES = ("OPT001", "OPT002", "OPT003", "OPT004", "OPT005")
 TRIALS = (0, 50, 100, 200)

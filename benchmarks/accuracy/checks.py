@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,7 @@ from gainstage.diagnosis.trial import short_trial, trial_of
 from gainstage.errors import GainstageError
 from gainstage.landscape.training import BATCHES
 from gainstage.rules.base import Finding
+from gainstage.trace.training_records import VariantRecord
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,14 @@ def subject_of(setup: Setup, seed: int) -> gs.Subject:
 
 
 def trial_row(case: Case, seed: int, extent: Extent) -> Row:
-    """The losses of the trial that a check of this case makes."""
+    """The losses of the trial that a check of this case makes, and how its variants end."""
     setup = built(case, seed, extent)
     assert setup is not None
     try:
-        losses = short_trial(subject_of(setup, seed), extent.trial, seed).losses
+        trial = short_trial(subject_of(setup, seed), extent.trial, seed)
     except (GainstageError, RuntimeError, ValueError, IndexError) as error:
         return {"losses": None, "raised": f"{type(error).__name__}: {error}"}
-    return {"losses": [float(f"{loss:.6g}") for loss in losses]}
+    return {"losses": [float(f"{loss:.6g}") for loss in trial.losses], "variants": [asdict(v) for v in trial.variants]}
 
 
 def checked(cases: Sequence[Case], store: Store, extent: Extent, workers: int = 1) -> list[Checked]:
@@ -76,7 +77,8 @@ def _checked(case: Case, seed: int, row: Mapping[str, Any], extent: Extent) -> C
     trace = report.trace
     labels = trace.loss_record.labels if trace.loss_record is not None else None
     if row["losses"] is not None and not (labels is not None and labels.refused):
-        trace = replace(trace, trial=trial_of(extent.trial, row["losses"], subject.batches.take(BATCHES)))
+        variants = tuple(VariantRecord(**variant) for variant in row["variants"])
+        trace = replace(trace, trial=trial_of(extent.trial, row["losses"], subject.batches.take(BATCHES), variants))
     return Checked(case, seed, _alarms(report.findings), _alarms(judged(trace).findings))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from accuracy.fault import fault
-from accuracy.setup import Setup, Weights, read_out
+from accuracy.setup import Setup, Weights, read_out, swapped
 
 
 @fault("lr-too-high", "OPT001 OPT003 OPT004 OPT005", mild=10.0, moderate=50.0, gross=1000.0)
@@ -20,6 +20,23 @@ def lr_too_high(setup: Setup, factor: float) -> Setup | None:
 @fault("lr-too-low", "OPT002 OPT003", mild=0.03, moderate=0.003, gross=1e-5)
 def lr_too_low(setup: Setup, factor: float) -> Setup | None:
     return replace(setup, recipe=replace(setup.recipe, lr=setup.recipe.lr * factor))
+
+
+@fault("strong-decay", "OPT007 OPT003", mild=0.03, moderate=0.1, gross=1.0)
+def strong_decay(setup: Setup, decay: float) -> Setup | None:
+    return replace(setup, recipe=replace(setup.recipe, weight_decay=decay))
+
+
+@fault("heavy-dropout", "ACT005", mild=0.7, moderate=0.9, gross=0.97)
+def heavy_dropout(setup: Setup, share: float) -> Setup | None:
+    """Dropout in front of the read-out, and of every map but the first that stands in a row of modules."""
+    model, last = setup.model, read_out(setup.model)
+    maps = [(path, module) for path, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    for path, module in maps[1:]:
+        row = model.get_submodule(path.rpartition(".")[0])
+        if module is last or isinstance(row, nn.Sequential):
+            swapped(model, path, nn.Sequential(nn.Dropout(share), module))
+    return setup if len(maps) > 1 else None
 
 
 @fault("summed-loss", "OPT001 OPT003 OPT004 OPT005 GRD002", moderate="sum")
@@ -156,7 +173,7 @@ def inputs_not_a_number(setup: Setup, share: float) -> Setup | None:
 
 
 TRAINING_FAULTS = (
-    lr_too_high, lr_too_low, summed_loss, missing_parameters, optimizer_of_another, labels_from_one, one_label,
+    lr_too_high, lr_too_low, strong_decay, heavy_dropout, summed_loss, missing_parameters, optimizer_of_another, labels_from_one, one_label,
     targets_not_a_number, targets_broadcast, target_scale, small_targets, target_offset, input_scale_up,
     input_scale_down, input_offset, one_loud_feature, one_sample, inputs_not_a_number,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from torch import nn
 
 import gainstage as gs
 from gainstage.diagnosis.first_step import first_step
-from gainstage.trace.records import StepRecord
+from gainstage.trace.training_records import StepRecord
 from zoo.fingerprint import unchanged
 
 

@@ -13,14 +13,8 @@ from gainstage.diagnosis.records import Trial
 from gainstage.remedies.fix import Fix
 from gainstage.report.document import Report
 from gainstage.rules.base import Finding, NotAssessed
-from gainstage.trace.records import (
-    LayerRecord,
-    LossRecord,
-    OptimizerRecord,
-    ParameterRecord,
-    TensorRecord,
-    Trace,
-)
+from gainstage.trace.records import LayerRecord, LossRecord, ParameterRecord, TensorRecord, Trace
+from gainstage.trace.training_records import OptimizerRecord
 
 HOSTILE = "<script>alert(1)</script>[red]\x1b[31m\u202e"
 

@@ -89,9 +89,7 @@ def test_logits_that_are_capped_on_purpose() -> None:
 
 def test_outputs_that_are_no_probabilities() -> None:
     model, targets = ending(outputs=1), torch.rand(32, 1).round()
-    report = gs.check(
-        model, (X, targets), nn.BCELoss(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1), steps=5
-    )
+    report = gs.check(model, (X, targets), nn.BCELoss(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1), steps=5)
 
     assert [(f.code, f.severity, f.module) for f in report.findings] == [("ACT004", "error", "2")]
     assert "BCEWithLogitsLoss" in report.findings[0].message + str(report)

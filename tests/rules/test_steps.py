@@ -9,7 +9,8 @@ import pytest
 
 from gainstage.rules import rule_of
 from gainstage.rules.base import Finding, NotAssessed
-from gainstage.trace.records import OptimizerRecord, RatioRecord, StepRecord, Trace, TrialRecord
+from gainstage.trace.records import Trace
+from gainstage.trace.training_records import OptimizerRecord, RatioRecord, StepRecord, TrialRecord
 
 MOST = RatioRecord("0.weight", 0.01)
 STEP = StepRecord(loss=2.4, loss_after=2.3, zero_loss=2.3, promise=0.05, update_ratio=0.01, least=MOST, most=MOST)

@@ -9,7 +9,8 @@ import pytest
 
 from gainstage.rules import rule_of
 from gainstage.rules.base import Finding, NotAssessed
-from gainstage.trace.records import StepRecord, Trace, TrialRecord
+from gainstage.trace.records import Trace
+from gainstage.trace.training_records import StepRecord, TrialRecord
 
 
 def judged(

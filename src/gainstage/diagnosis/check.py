@@ -18,8 +18,8 @@ from gainstage.rules.base import Finding, NotAssessed
 from gainstage.seeding import preserved_rng
 from gainstage.trace import Trace
 from gainstage.trace.recorder import recording
-from gainstage.trace.records import StepRecord, TrialRecord
 from gainstage.trace.subject import Subject, as_subject
+from gainstage.trace.training_records import StepRecord, TrialRecord
 
 DEFECT = "a defect of the rule"
 

@@ -15,8 +15,8 @@ from gainstage.landscape.update import proposed_update
 from gainstage.landscape.zero_output import zero_output_loss
 from gainstage.trace.eager import eager
 from gainstage.trace.recorder import Recording
-from gainstage.trace.records import RatioRecord, StepRecord
 from gainstage.trace.subject import Subject
+from gainstage.trace.training_records import RatioRecord, StepRecord
 
 
 def first_step(subject: Subject, seed: int = 0, recorded: Recording | None = None) -> StepRecord:

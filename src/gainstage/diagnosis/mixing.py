@@ -10,9 +10,10 @@ from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from gainstage.trace import call
-from gainstage.trace.records import MixingRecord, Trace
+from gainstage.trace.records import Trace
 from gainstage.trace.running import returned, set_mode, undisturbed
 from gainstage.trace.subject import Subject
+from gainstage.trace.training_records import MixingRecord
 
 # Samples that are run; of a large batch they are a small part of its cost.
 FEW = 8

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from gainstage.report.wording import counted, dimensions, figure
 from gainstage.rules.base import Finding, Severity
-from gainstage.trace.records import LayerRecord, OptimizerRecord, TensorRecord, Trace
+from gainstage.trace.records import LayerRecord, TensorRecord, Trace
+from gainstage.trace.training_records import OptimizerRecord
 
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 

@@ -13,7 +13,9 @@ from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
 from gainstage.rules.biases import bias_init
 from gainstage.rules.clones import cloned_layers
 from gainstage.rules.data import degenerate_input, input_scale
+from gainstage.rules.decay import weight_decay
 from gainstage.rules.depth import rank_collapse, residual_growth
+from gainstage.rules.dropout import heavy_dropout
 from gainstage.rules.first_loss import initial_loss
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes, one_class_gradients
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
@@ -50,6 +52,7 @@ RULES: tuple[Rule, ...] = (
     saturated_units,
     missing_nonlinearity,
     output_loss_mismatch,
+    heavy_dropout,
     gradient_vanishes,
     gradient_explodes,
     no_gradient,
@@ -75,6 +78,7 @@ RULES: tuple[Rule, ...] = (
     diverging,
     oscillating,
     missing_parameters,
+    weight_decay,
     first_non_finite,
     overflow_headroom,
     gradient_underflow,

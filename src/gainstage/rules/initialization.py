@@ -110,7 +110,8 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
     How measured: equality of all rows of the weight and of all rows of its gradient, on one batch.
     When it is a false alarm: dropout or different inputs per unit break the symmetry later; a zero read-out or a
         zero last layer of a residual branch is not reported, because its gradients differ from unit to unit; nor is
-        what stands in a branch that a norm with a scale of zero keeps closed at the start.
+        what stands in a branch that a norm with a scale of zero keeps closed at the start, or the zero last layer of
+        a branch whose gradient a zero read-out holds back: the skip tells its units apart once that has moved.
     Fix: draw the weights at random (gs.initialize).
     References: Goodfellow, Bengio and Courville 2016, section 8.4.
     """
@@ -127,7 +128,7 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
         and p.name in owners
         and p.grad_rms is not None
         and (p.grad_equal_units or p.grad_rms <= noise)
-        and not (p.grad_rms == 0 and shut(trace, owners[p.name]))
+        and not (p.grad_rms == 0 and (shut(trace, owners[p.name]) or _ends_a_branch(trace, owners[p.name])))
     ]
     if symmetric:
         layers = tuple(owners[p.name].name for p in symmetric)
@@ -141,6 +142,18 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
             value=0.0, threshold=0.0, evidence={"weight_std": first.std, "weight_value": first.mean},
             fix=reinitialize("INI001"), layers=layers,
         )  # fmt: skip
+
+
+def _ends_a_branch(trace: Trace, layer: LayerRecord) -> bool:
+    """Whether the layer, fed with a signal, is the last map of a residual branch beside a skip that carries one."""
+    position = next(i for i, other in enumerate(trace.layers) if other is layer)
+    if not layer.input_rms:
+        return False
+    for block in trace.residuals:
+        maps = [index for index in block.branch if trace.layers[index].kind in MAPS]
+        if maps and maps[-1] == position:
+            return bool(trace.layers[block.sum].rms)
+    return False
 
 
 @rule(

@@ -11,7 +11,8 @@ from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, coun
 from gainstage.rules.initialization import reinitialize
 from gainstage.rules.prediction import weight_var
 from gainstage.rules.signal import MAPS, consumers
-from gainstage.trace.records import LayerRecord, StepRecord, Trace
+from gainstage.trace.records import LayerRecord, Trace
+from gainstage.trace.training_records import StepRecord
 
 _MEASURED = "benchmarks/norm_scale.py, development split (docs/thresholds.md)"
 HUGE = Threshold("huge", 30.0, "gain of the weights, √(fan_in·mean W²)", _MEASURED)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, rule
-from gainstage.trace.records import NonFiniteRecord, Trace, TrialRecord
+from gainstage.trace.records import NonFiniteRecord, Trace
+from gainstage.trace.training_records import TrialRecord
 
 
 @rule(

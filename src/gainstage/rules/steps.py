@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from statistics import median
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
-from gainstage.trace.records import StepRecord, Trace
+from gainstage.trace.records import Trace
+from gainstage.trace.training_records import StepRecord
 
 _MEASURED = "benchmarks/step_rules.py, development set (docs/thresholds.md)"
+_ACCURACY = "networks for development of make accuracy (docs/thresholds.md)"
+_PROGRAMS = "programs after common reports, and step_rules.py (docs/thresholds.md)"
 WILD = Threshold("wild_step", 100.0, "× the loss of the start or of outputs that are all zero, the higher", _MEASURED)
+LEAP = Threshold("leap", 1.5, "× the loss of the start or of outputs that are all zero, the higher", _PROGRAMS)
+UPHEAVAL = Threshold("upheaval", 0.3, "median over matrices of rms of update over rms of weight", _PROGRAMS)
+CALMER = Threshold("calmer", 0.7, "× the end of a trial, at a tenth or a hundredth of the learning rate", _ACCURACY)
 WILD_ERROR = Threshold("wild_step_error", 1000 / math.log(10), "× the same", "Bjorck et al. 2018: a loss of 1000")
 LOST_STEPS = Threshold("lost_steps", 100, "steps of a trial that tell", _MEASURED)
 FALLING = Threshold("falling", 0.9, "× the median of the trial's third fifth", _MEASURED)
@@ -18,6 +24,7 @@ FALLING = Threshold("falling", 0.9, "× the median of the trial's third fifth", 
 PROMISE = Threshold("promise", 1e-4, "share of the loss that a step promises, momentum included", _MEASURED)
 RATIO = Threshold("update_ratio", 3e-4, "rms of update over rms of weight, momentum included", _MEASURED)
 FRESH = Threshold("fresh", 0.9, "× the loss of outputs that are all zero: below it something is known", _MEASURED)
+SWIFTER = Threshold("swifter", 0.4, "× the end of a trial, at a hundred times the learning rate", _ACCURACY)
 MOVED = Threshold("moved", 0.9, "× the trial's first losses: below it the loss moves", _MEASURED)
 LONG = Threshold("long_trial", 200, "steps of a trial that is long enough to have moved the loss", _MEASURED)
 PATIENCE = Threshold("patience", 10.0, "× promise and update ratio, where such a trial moved nothing", _MEASURED)
@@ -27,7 +34,8 @@ _ADVICE = "`gainstage lr TARGET` measures how far it may go, and where to start.
 
 @rule(
     "OPT001", "lr-too-high", severities=("error", "warning"), cause="learning-rate",
-    explains=("OPT003", "OPT004", "OPT005"), thresholds=(WILD, WILD_ERROR, LOST_STEPS, FALLING),
+    explains=("OPT003", "OPT004", "OPT005"),
+    thresholds=(WILD, WILD_ERROR, LEAP, UPHEAVAL, LOST_STEPS, FALLING, CALMER),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -47,9 +55,11 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The first step at this learning rate throws the loss far up, or training stays above where it knew nothing.
 
     What: after one step on its own batch the loss is more than 100 times (error: 434 times) that of outputs that are
-        all zero, and that of the start; or the step raises the loss, or a later one of a trial of 100 steps or more
+        all zero, and that of the start; or 1.5 times, if the step moves the median weight matrix of a network with
+        hidden layers by 0.3 of its size; or the step raises the loss, or a later one of a trial of 100 steps or more
         throws it up a hundredfold, and that trial ends above the loss of outputs that are all zero and is no longer on
-        its way down.
+        its way down; or a trial that does not halve the loss ends below 0.7 of its end at a tenth or a hundredth of
+        the rate.
     Why it hurts: the step leaves the region in which the gradient says anything; what was initialized is lost.
     How measured: the optimizer's own step, made on a copy; the same batch and the same random numbers before and
         after it. The largest curvature times the learning rate is not asked: runs that ended well began with products
@@ -62,13 +72,14 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
     step = trace.step
     reason = _unusable(step)
     if step is None or reason:
-        yield NotAssessed("OPT001", reason)
+        what = _calmer(trace)
+        yield _too_high(trace, "warning", math.nan, CALMER.value, what) if what else NotAssessed("OPT001", reason)
         return
     size = _rise(step, yardstick=max(step.loss or 0.0, step.zero_loss or 0.0))
     if size > WILD.value:
         severity: Severity = "error" if size > WILD_ERROR.value else "warning"
         yield _too_high(trace, severity, size, WILD.value, _thrown(step, size))
-    elif what := _thrown_off(trace, step):
+    elif what := _leapt(step, size) or _calmer(trace) or _thrown_off(trace, step):
         yield _too_high(trace, "warning", size, WILD.value, what)
 
 
@@ -93,6 +104,29 @@ def _thrown(step: StepRecord, size: float) -> str:
     if not math.isfinite(size):
         return f"{start} out of the finite numbers"
     return f"{start} to {step.loss_after:.3g}, {size:.3g} times the higher of that and the loss at zero outputs"
+
+
+def _leapt(step: StepRecord, size: float) -> str:
+    """How the step raised the loss and turned the weights over at once; empty if it did not do both."""
+    hidden = len(step.ratios) > 1
+    upheaval = step.update_ratio if step.update_ratio is not None and math.isfinite(step.update_ratio) else 0.0
+    # A network without hidden layers is convex: what a step spoils the next ones mend.
+    if size < LEAP.value or upheaval < UPHEAVAL.value or not hidden:
+        return ""
+    return f"{_thrown(step, size)}, and moves the weights of the median layer by {upheaval:.2g} of their size"
+
+
+def _calmer(trace: Trace) -> str:
+    """How much lower the same trial ends at a lower rate; empty if it was not tried, or does not."""
+    if trace.trial is None:
+        return ""
+    end = trace.trial.end
+    lower = [v for v in trace.trial.variants if v.change == "lr" and v.factor < 1 and math.isfinite(v.end)]
+    best = min(lower, key=lambda variant: variant.end, default=None)
+    if best is None or not best.end < CALMER.value * end:
+        return ""
+    own = f"at {end:.3g}" if math.isfinite(end) else "outside of the finite numbers"
+    return f"is too long: a trial of {trace.trial.steps} steps ends {own}, and at {best.rate:g} at {best.end:.3g}"
 
 
 def _thrown_off(trace: Trace, step: StepRecord) -> str:
@@ -140,7 +174,7 @@ def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, 
 
 @rule(
     "OPT002", "lr-too-low", severities=("warning",), cause="learning-rate",
-    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED, LONG, PATIENCE),
+    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED, LONG, PATIENCE, SWIFTER),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -161,7 +195,8 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: of a network that knows nothing yet, a step promises less than a ten-thousandth of the loss, and moves no
         weight by 3/10,000 of its size, both times what momentum makes of a step in the long run. Ten times as much
-        is too little where a trial of 200 steps did not lower the loss by a tenth.
+        is too little where a trial of 200 steps did not lower the loss by a tenth. Or such a trial ends below 0.4 of
+        its end at a hundred times the rate.
     Why it hurts: ten thousand steps pass before anything is learned, and the run looks like one that cannot learn.
     How measured: the optimizer's first update u on a batch: -u·∇L / L, and the largest rms(u) / rms(w) of a
         matrix or kernel. It is not judged where the loss is below 0.9 of that of outputs that are all zero, where the
@@ -171,7 +206,7 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     References: Smith 2017; You, Gitman and Ginsburg 2017 (ratios of update and weight).
     """
     step = trace.step
-    reason = _unusable(step) or (_not_at_the_start(step) if step else "")
+    reason = _unusable(step) or (not_at_the_start(step) if step else "")
     if step is None or reason:
         yield NotAssessed("OPT002", reason)
         return
@@ -181,20 +216,43 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     losses = trace.trial.losses if trace.trial else ()
     # A loss that stood still over a long trial says the same: of the step alone less is asked then.
     room = PATIENCE.value if len(losses) >= LONG.value else 1.0
-    if not 0 <= promise < room * PROMISE.value or ratio >= room * RATIO.value or _moved(trace):
+    if _moved(trace):
+        return
+    if 0 <= promise < room * PROMISE.value and ratio < room * RATIO.value:
+        what = (
+            f"promises {promise:.1e} of the loss and moves no weight by more than {ratio:.1e} of its size"
+            f"{', momentum included' if step.accumulation != 1 else ''}"
+        )
+    else:
+        what = _swifter(trace)
+    if not what:
         return
     yield Finding(
         "OPT002", "lr-too-low", "warning", "learning-rate", "",
-        message=f"A step at learning rate {rates_of(trace)} promises {promise:.1e} of the loss and moves no "
-        f"weight by more than {ratio:.1e} of its size{', momentum included' if step.accumulation != 1 else ''}.",
-        why="Ten thousand steps pass before anything is learned.",
+        message=f"A step at learning rate {rates_of(trace)} {what}.",
+        why="Thousands of steps pass before anything is learned.",
         advice=f"Raise the learning rate, by a factor of 10 at a time: {_ADVICE}",
         value=promise, threshold=PROMISE.value,
         evidence={"promise": promise, "update_ratio": ratio, "accumulation": step.accumulation, "loss": step.loss},
     )  # fmt: skip
 
 
-def _not_at_the_start(step: StepRecord) -> str:
+def _swifter(trace: Trace) -> str:
+    """How much lower the same trial ends at a hundred times the rate; empty if it was not tried, or does not."""
+    if trace.trial is None:
+        return ""
+    end = trace.trial.end
+    for variant in trace.trial.variants:
+        if variant.change == "lr" and variant.factor > 1 and variant.end < SWIFTER.value * end:
+            return (
+                f"is too short: a trial of {trace.trial.steps} steps ends at {end:.3g}, and at {variant.rate:g} at "
+                f"{variant.end:.3g}"
+            )
+    return ""
+
+
+def not_at_the_start(step: StepRecord) -> str:
+    """Why the step is none of a beginning; empty if it is one."""
     if step.scheduled:
         return "a schedule sets the learning rate, which may be warming up"
     if step.stepped:

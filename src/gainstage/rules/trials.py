@@ -9,7 +9,8 @@ from statistics import median
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
 from gainstage.rules.steps import FRESH, rates_of
-from gainstage.trace.records import Trace, TrialRecord
+from gainstage.trace.records import Trace
+from gainstage.trace.training_records import TrialRecord
 
 _MEASURED = "benchmarks/step_rules.py, development set (docs/thresholds.md)"
 DIVERGED = Threshold("diverged", 5.0, "× the first losses", "learning-rate finders stop at 5 × the best loss")

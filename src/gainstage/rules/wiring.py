@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gainstage.rules.base import Finding, NotAssessed, Severity, counted, rule
 from gainstage.rules.fresh import freshly_drawn
 from gainstage.rules.signal import MAPS, stream
-from gainstage.trace.records import LayerRecord, OptimizerRecord, ParameterRecord, Trace, UnregisteredRecord
+from gainstage.trace.records import LayerRecord, ParameterRecord, Trace, UnregisteredRecord
+from gainstage.trace.training_records import OptimizerRecord
 
 FEW = 16  # samples: in fewer, dropping whole samples may leave a layer without any by chance
 DEAD = 0.99  # share of units: what ACT001 calls an error explains a gradient of zero

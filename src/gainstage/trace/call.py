@@ -34,14 +34,15 @@ def unpack(batch: Any) -> Unpacked:
         return Unpacked((), batch, batch.get("labels"))
     if isinstance(batch, torch.Tensor):
         return Unpacked((batch,), {}, None)
-    if isinstance(batch, (tuple, list)) and len(batch) > 2 and all(isinstance(e, torch.Tensor) for e in batch):
-        return Unpacked(tuple(batch[:-1]), {}, batch[-1])
-    if isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
-        inputs, targets = batch[0], batch[1] if len(batch) == 2 else None
+    entries: list[Any] = list(batch) if isinstance(batch, (tuple, list)) else []
+    if len(entries) > 2 and all(isinstance(entry, torch.Tensor) for entry in entries):
+        return Unpacked(tuple(entries[:-1]), {}, entries[-1])
+    if len(entries) in (1, 2):
+        inputs, targets = entries[0], entries[1] if len(entries) == 2 else None
         if isinstance(inputs, Mapping):
             return Unpacked((), inputs, targets)
         return Unpacked(tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), {}, targets)
-    size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+    size = f" of {len(entries)}" if isinstance(batch, (tuple, list)) else ""
     raise SubjectError(
         f"Subject: a batch must be (inputs, targets), a dict or a tensor, got {type(batch).__name__}{size}. "
         "Put several inputs into a tuple of their own: ((a, b), targets); or pass forward=."

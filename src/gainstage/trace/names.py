@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules import module as module_hooks
+from torch.nn.modules.dropout import _DropoutNd  # pyright: ignore[reportPrivateUsage]  # of all its dropout modules
 
 
 class ModuleStack:
@@ -26,6 +27,8 @@ class ModuleStack:
         self._thread = threading.get_ident()
         self._calls: Counter[str] = Counter()
         self.entered = False
+        # Of the dropout modules that ran in training mode: what share they drop.
+        self.dropped: dict[str, float] = {}
 
     @property
     def inside(self) -> bool:
@@ -75,6 +78,8 @@ class ModuleStack:
             self._running.append((self._paths.get(id(module), self.path), module))
             self._recorded.append(0)
             self.entered = True
+            if isinstance(module, _DropoutNd) and module.training:
+                self.dropped[self.path] = module.p
 
     def _leave(self, module: nn.Module, _inputs: Any, _outputs: Any) -> None:
         # An exception that the model catches itself may have skipped inner modules: unwind to this one.

@@ -18,10 +18,10 @@ from gainstage.trace.lazy_layers import built
 from gainstage.trace.mode import RecordingMode
 from gainstage.trace.preserve import accumulated_gradients, has_reentrant_checkpoint
 from gainstage.trace.records import (
+    DropoutRecord,
     LayerRecord,
     LossRecord,
     NonFiniteRecord,
-    OptimizerRecord,
     ParameterRecord,
     TensorRecord,
     Trace,
@@ -30,6 +30,7 @@ from gainstage.trace.records import (
 from gainstage.trace.scene import scene
 from gainstage.trace.subject import Subject, as_subject
 from gainstage.trace.tensors import parameter_records, tensor_record
+from gainstage.trace.training_records import OptimizerRecord
 
 
 def record(
@@ -229,6 +230,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         without_grad=tuple(sorted(mode.drafting.ungraded)) if backward else (),
         skipped=tuple(_skipped(mode)),
         returned=_returned(run),
+        dropouts=tuple(DropoutRecord(path, share) for path, share in mode.stack.dropped.items()),
         unregistered=tuple(_unregistered(subject, mode)),
         world_size=alone.world_size(mode.stack.modules),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Literal
 from gainstage.trace import graph, serialization
 from gainstage.trace.norm_records import NormRecord
 from gainstage.trace.target_records import CrossingRecord, FurtherLabels, LabelRecord
+from gainstage.trace.training_records import MixingRecord, OptimizerRecord, StepRecord, TrialRecord
 
 SCHEMA_VERSION = 1
 
@@ -228,24 +229,6 @@ class NonFiniteRecord:
 
 
 @dataclass(frozen=True)
-class OptimizerRecord:
-    """The optimizer as handed in: its type, the learning rate of each group, and what it does not hold.
-
-    Attributes:
-        decayed: Names of the parameters in groups whose weight decay is not zero.
-        stepped: Whether it has made steps before.
-    """
-
-    type: str
-    learning_rates: tuple[float, ...]
-    weight_decays: tuple[float, ...] = ()
-    missing: tuple[str, ...] = ()
-    foreign: int = 0
-    decayed: tuple[str, ...] = ()
-    stepped: bool = False
-
-
-@dataclass(frozen=True)
 class UnregisteredRecord:
     """A parameter that the model reads and does not list among its parameters.
 
@@ -260,90 +243,11 @@ class UnregisteredRecord:
 
 
 @dataclass(frozen=True)
-class StepRecord:
-    """The first step that the optimizer would make, at its own learning rate, on the batch of the pass.
+class DropoutRecord:
+    """A dropout module that ran in training mode, and the share of values that it drops."""
 
-    Attributes:
-        loss, loss_after: Of that batch, before the step and after it; NaN or infinite if that is what it was.
-        zero_loss: Of outputs that are all zero, a network that knows nothing; None where there is none to be had.
-        promise: -u·∇L / |L| of the update u: the share of the loss that the step takes away to first order.
-        accumulation: What momentum makes of a step in the long run, as a factor: (1 - dampening) / (1 - momentum).
-        update_ratio: Median over matrices and kernels that move of rms(update) / rms(weight).
-        least, most: The smallest and the largest of these ratios, and whose they are.
-        ratios: All of them, in the order of the parameters.
-        stepped: Whether the optimizer has made steps before.
-        scheduled: Whether a schedule sets its learning rate, which may be warming up.
-        reason: Why there are no figures; empty where there are.
-    """
-
-    loss: float | None = None
-    loss_after: float | None = None
-    zero_loss: float | None = None
-    promise: float | None = None
-    accumulation: float = 1.0
-    update_ratio: float | None = None
-    least: RatioRecord | None = None
-    most: RatioRecord | None = None
-    ratios: tuple[RatioRecord, ...] = ()
-    stepped: bool = False
-    scheduled: bool = False
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class RatioRecord:
-    """How far a step moves a parameter: rms(update) / rms(weight), infinite for a weight that was all zero."""
-
-    parameter: str
-    ratio: float
-
-
-@dataclass(frozen=True)
-class MixingRecord:
-    """What the outputs of samples owe to the other samples of their batch, in eval mode.
-
-    Attributes:
-        samples: How many were run.
-        change: The largest change of an output when another sample is exchanged, over the standard deviation of the
-            outputs over samples.
-        reason: Why it was not measured, or "".
-    """
-
-    samples: int = 0
-    change: float | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """The losses of a short run on a copy, one a step; it ends early at the first that is not finite.
-
-    Attributes:
-        spoilt: Where that was: the first tensor of the run's batches that holds what is not finite, or "".
-        reason: Why it could not be made, or "".
-        elsewhere: The same run at other learning rates, where this one hardly lowered the loss.
-    """
-
-    steps: int
-    losses: tuple[float, ...]
-    spoilt: str = ""
-    reason: str = ""
-    elsewhere: tuple[RateTrial, ...] = ()
-
-
-@dataclass(frozen=True)
-class RateTrial:
-    """How a trial ends at another learning rate.
-
-    Attributes:
-        rate: The largest of all groups'; they keep their ratios.
-        factor: Times the optimizer's own.
-        end: Median loss of the last fifth of its steps; infinite if it left the finite numbers.
-    """
-
-    rate: float
-    factor: float
-    end: float
+    module: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -357,6 +261,7 @@ class Trace:
         without_grad: Parameters of maps that ran while gradients were switched off.
         further: Labels of the batches after the first, read where that has one label alone.
         returned: Positions of the layers whose output, or what was made of it, the model returned.
+        dropouts: In the order in which they ran first.
         unregistered: Parameters that were read with gradients switched on and are none of the model's.
         skipped: What could not be measured, with the reason, one line each.
         world_size: Number of processes in the group that trains copies of the model, or in the default group; None
@@ -382,6 +287,7 @@ class Trace:
     eval_modules: tuple[str, ...] = ()
     without_grad: tuple[str, ...] = ()
     returned: tuple[int, ...] = ()
+    dropouts: tuple[DropoutRecord, ...] = ()
     unregistered: tuple[UnregisteredRecord, ...] = ()
     skipped: tuple[str, ...] = ()
     world_size: int | None = None

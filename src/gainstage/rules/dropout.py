@@ -1,0 +1,57 @@
+"""How much of the signal dropout leaves: ACT005 heavy-dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gainstage.rules.base import Finding, NotAssessed, Threshold, counted, rule
+from gainstage.trace.records import Trace
+
+DROPPED = Threshold(
+    "dropped",
+    0.85,
+    "share of values",
+    "networks in use drop up to 0.8 before their read-out; keep probabilities are 0.9",
+)
+
+
+@rule(
+    "ACT005", "heavy-dropout", severities=("warning",), cause="activation", status="preview",
+    explains=("OPT001", "OPT002", "OPT003"), thresholds=(DROPPED,),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Dropout(0.9), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 3))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def heavy_dropout(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Dropout leaves next to nothing of the signal.
+
+    What: a dropout module in training mode drops more than 0.85 of its input.
+    Why it hurts: what is left is scaled up to keep the mean, so that the noise has p / (1 - p) times the signal's
+        power: nine times at 0.9. Few units of a layer learn in any step.
+    How measured: the module's own p, if it ran. F.dropout, which has no module, is not seen.
+    When it is a false alarm: inputs that hold the same many times over, as bags of words.
+    Fix: PyTorch's p is the share that is dropped, not the one that is kept: 1 - p, usually 0.1 to 0.5.
+    References: Srivastava et al. 2014, section 7.3 (p there is the share that is kept).
+    """
+    heavy = [entry for entry in trace.dropouts if entry.share > DROPPED.value]
+    if not heavy:
+        return
+    most = max(heavy, key=lambda entry: entry.share)
+    others = f", {counted(len(heavy) - 1, 'more module')} likewise" if len(heavy) > 1 else ""
+    noise = f"{most.share / (1 - most.share):.3g} times the signal's power" if most.share < 1 else "all there is"
+    yield Finding(
+        "ACT005", "heavy-dropout", "warning", "activation", most.module,
+        message=f"{most.module or 'The model'} drops {most.share:.0%} of its input{others}: its noise is {noise}.",
+        why="Too little of the signal is left to learn from in any one step.",
+        advice=f"p is the share that is dropped. If {most.share:g} was to be kept, write p={1 - most.share:.2g}.",
+        value=most.share, threshold=DROPPED.value, evidence={"modules": [entry.module for entry in heavy]},
+    )  # fmt: skip
