@@ -173,7 +173,8 @@ def inputs_not_a_number(setup: Setup, share: float) -> Setup | None:
 
 
 TRAINING_FAULTS = (
-    lr_too_high, lr_too_low, strong_decay, heavy_dropout, summed_loss, missing_parameters, optimizer_of_another, labels_from_one, one_label,
-    targets_not_a_number, targets_broadcast, target_scale, small_targets, target_offset, input_scale_up,
-    input_scale_down, input_offset, one_loud_feature, one_sample, inputs_not_a_number,
+    lr_too_high, lr_too_low, strong_decay, heavy_dropout, summed_loss, missing_parameters, optimizer_of_another,
+    labels_from_one, one_label, targets_not_a_number, targets_broadcast, target_scale, small_targets,
+    target_offset, input_scale_up, input_scale_down, input_offset, one_loud_feature, one_sample,
+    inputs_not_a_number,
 )  # fmt: skip

@@ -106,6 +106,24 @@ def lenet() -> nn.Module:
     )  # fmt: skip
 
 
+class FixupBlock(nn.Module):
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        nn.init.normal_(self.first.weight, std=(2 / (9 * width * depth)) ** 0.5)
+        nn.init.zeros_(self.last.weight)
+        self.bias, self.scale = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.last(torch.relu(self.first(x + self.bias))) * self.scale)
+
+
+def fixup(depth: int) -> nn.Module:
+    blocks = [FixupBlock(16, depth) for _ in range(depth)]
+    stem = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()]
+    return zero_head(nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)))
+
+
 def frozen_trunk() -> nn.Module:
     model = nn.Sequential(resnet(2)[:-1], nn.Linear(16, 10))
     model[0].requires_grad_(False)
@@ -135,6 +153,7 @@ HEALTHY: dict[str, Callable[[], Case]] = {
     "sigmoid output, mse on probabilities": lambda: (
         nn.Sequential(mlp(2, nn.ReLU), nn.Sigmoid()), (torch.randn(64, 32), torch.rand(64, 10)),
     ),
+    "fixup, zero read-out": lambda: (fixup(6), images()),
     "zero read-out": lambda: (zero_head(mlp(3, nn.ReLU)), vectors()),
 }  # fmt: skip
 

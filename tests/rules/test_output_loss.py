@@ -87,6 +87,37 @@ def test_logits_that_are_capped_on_purpose() -> None:
     assert found(Capped(), LABELS, nn.CrossEntropyLoss()) == []
 
 
+def test_squared_errors_of_softmax_on_one_hot_targets() -> None:
+    one_hot = F.one_hot(LABELS, 3).float()
+    assert [f.severity for f in found(ending(nn.Softmax(dim=1)), one_hot, nn.MSELoss())] == ["warning"]
+    # Probabilities to be matched, and scores without a softmax, are what squared errors are for.
+    assert found(ending(nn.Softmax(dim=1)), torch.softmax(torch.randn(32, 3), 1), nn.MSELoss()) == []
+    assert found(ending(), one_hot, nn.MSELoss()) == []
+
+
+class Dice(nn.Module):
+    """BCE with logits and a term on probabilities."""
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        probabilities = outputs.sigmoid()
+        overlap = (probabilities * targets).sum() / (probabilities.sum() + targets.sum())
+        return 1 - overlap + F.binary_cross_entropy_with_logits(outputs, targets)
+
+
+@pytest.mark.parametrize(("last", "expected"), [((nn.ReLU(),), ["ACT004"]), ((nn.Sigmoid(),), ["ACT004"]), ((), [])])
+def test_a_loss_of_several_terms(last: tuple[nn.Module, ...], expected: list[str]) -> None:
+    targets = torch.rand(32, 1).round()
+    assert [f.code for f in found(ending(*last, outputs=1), targets, Dice())] == expected
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(30.0, ["ACT004"]), (1.0, [])])
+def test_a_batch_norm_behind_the_last_layer(scale: float, expected: list[str]) -> None:
+    targets = scale * torch.randn(32, 2, generator=torch.Generator().manual_seed(1))
+    model = ending(nn.BatchNorm1d(2), outputs=2)
+    assert [f.code for f in found(model, targets, nn.MSELoss()) if f.code != "DAT003"] == expected
+    assert found(ending(outputs=2), targets, nn.MSELoss()) == []
+
+
 def test_outputs_that_are_no_probabilities() -> None:
     model, targets = ending(outputs=1), torch.rand(32, 1).round()
     report = gs.check(model, (X, targets), nn.BCELoss(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1), steps=5)

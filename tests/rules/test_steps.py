@@ -10,7 +10,7 @@ import pytest
 from gainstage.rules import rule_of
 from gainstage.rules.base import Finding, NotAssessed
 from gainstage.trace.records import Trace
-from gainstage.trace.training_records import OptimizerRecord, RatioRecord, StepRecord, TrialRecord
+from gainstage.trace.training_records import OptimizerRecord, RatioRecord, StepRecord, TrialRecord, VariantRecord
 
 MOST = RatioRecord("0.weight", 0.01)
 STEP = StepRecord(loss=2.4, loss_after=2.3, zero_loss=2.3, promise=0.05, update_ratio=0.01, least=MOST, most=MOST)
@@ -98,3 +98,43 @@ def test_not_judged_where_small_steps_may_be_right(step: dict[str, object], reas
 
     assert isinstance(found, NotAssessed)
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("after", "ratio", "expected"),
+    [(4.8, 0.5, ["warning"]), (4.8, 0.1, []), (3.0, 0.5, []), (4.8, math.inf, [])],
+)
+def test_a_step_that_turns_the_weights_over_and_raises_the_loss(
+    after: float, ratio: float, expected: list[str]
+) -> None:
+    hidden = (MOST, MOST)
+    assert codes("OPT001", loss_after=after, update_ratio=ratio, ratios=hidden) == expected
+    # A single layer is convex.
+    assert codes("OPT001", loss_after=after, update_ratio=ratio, ratios=hidden[:1]) == []
+
+
+def tried(code: str, end: float, *variants: VariantRecord, **step: object) -> list[str]:
+    trial = TrialRecord(200, (end,) * 200, variants=variants)
+    trace = Trace(
+        (),
+        loss=2.4,
+        optimizer=OptimizerRecord("SGD", (0.1,)),
+        step=replace(STEP, **step),
+        trial=trial,  # type: ignore[arg-type]
+    )
+    return [r.severity if isinstance(r, Finding) else "not assessed" for r in rule_of(code).check(trace)]
+
+
+@pytest.mark.parametrize(("lower", "expected"), [(1.0, ["warning"]), (2.0, []), (math.inf, [])])
+def test_the_same_trial_at_a_lower_rate(lower: float, expected: list[str]) -> None:
+    variant = VariantRecord("lr", 0.1, 0.01, lower)
+    assert tried("OPT001", 2.2, variant) == expected
+    assert tried("OPT001", math.nan, VariantRecord("lr", 100.0, 10.0, lower)) == []
+    # Also where nothing is known of outputs that are all zero.
+    assert tried("OPT001", 2.2, variant, zero_loss=None) == (expected or ["not assessed"])
+
+
+@pytest.mark.parametrize(("higher", "expected"), [(0.5, ["warning"]), (1.5, []), (math.inf, [])])
+def test_the_same_trial_at_a_higher_rate(higher: float, expected: list[str]) -> None:
+    assert tried("OPT002", 2.3, VariantRecord("lr", 100.0, 10.0, higher)) == expected
+    assert tried("OPT002", 2.3, VariantRecord("weight_decay", 0.0, 0.1, higher)) == []

@@ -140,6 +140,15 @@ def test_a_picture_of_background_alone_is_none() -> None:
     assert spoken("DAT002", nn.Conv2d(3, 4, 1), batch) == []
 
 
+@pytest.mark.parametrize(("batches", "expected"), [(8, ["warning one_class"]), (4, []), (1, [])])  # of 8 pictures each
+def test_masks_of_one_class_in_all_pictures(batches: int, expected: list[str]) -> None:
+    masks = [(torch.randn(8, 3, 8, 8), torch.zeros(8, 8, 8).long()) for _ in range(batches)]
+    assert spoken("DAT002", nn.Conv2d(3, 4, 1), masks) == expected
+    if batches > 1:
+        masks[-1][1][0, 0, 0] = 1
+        assert spoken("DAT002", nn.Conv2d(3, 4, 1), masks) == []
+
+
 def test_labels_outside_do_not_keep_the_rest_from_being_measured() -> None:
     model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
     report = gs.check(model, (INPUTS, LABELS + 1), optimizer=torch.optim.SGD(model.parameters(), lr=0.1), steps=2)

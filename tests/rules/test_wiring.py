@@ -170,7 +170,7 @@ def test_the_two_steps_of_a_gan() -> None:
         (lambda m: list(mlp().parameters()), ["error"]),  # another model's
         (lambda m: [*m.parameters(), nn.Parameter(torch.zeros(1))], []),  # and one of the loss
         (lambda m: list(m[4:].parameters()), ["warning"]),  # a head on a trunk as it was drawn
-        (lambda m: [m[0].weight.data.mul_(1.3)] and list(m[4:].parameters()), ["info"]),  # on a trained one
+        (lambda m: [m[0].weight.data.mul_(0.3)] and list(m[4:].parameters()), ["info"]),  # on a trained one
         (lambda m: [p for p in m.parameters() if p.ndim > 1], ["info"]),  # as Muon wants it
         (lambda m: [p for p in m.parameters() if p.ndim == 1], ["info"]),
     ],
@@ -284,3 +284,25 @@ def test_parameters_that_stand_in_for_the_model_s() -> None:
             return torch.func.functional_call(self.net, fast, (x,))
 
     assert spoken("OPT006", Stateless()) == []
+
+
+class Attending(nn.Module):
+    """A weighted mean over places, whose weights are a softmax over some dimension."""
+
+    def __init__(self, dim: int, keys: int = 1) -> None:
+        super().__init__()
+        self.values, self.scores, self.out, self.dim = nn.Linear(8, 16), nn.Linear(8, keys), nn.Linear(16, 3), dim
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = torch.softmax(self.scores(x), self.dim)
+        return self.out((weights.sum(-1, keepdim=True) * self.values(x)).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("dim", "places", "keys", "expected"), [(-1, 5, 1, ["warning"]), (1, 5, 1, []), (-1, 1, 1, []), (-1, 5, 4, [])]
+)
+def test_a_softmax_over_one_score(dim: int, places: int, keys: int, expected: list[str]) -> None:
+    batch = torch.randn(16, places, 8), torch.randint(3, (16,))
+    findings = gs.check(Attending(dim, keys), batch, select="GRD003").findings
+
+    assert [f.severity for f in findings if f.evidence.get("kind") == "constant"] == expected

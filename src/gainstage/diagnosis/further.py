@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 
@@ -13,15 +14,14 @@ from gainstage.trace.records import Trace
 from gainstage.trace.subject import Subject
 from gainstage.trace.target_records import FurtherLabels, LabelRecord
 
-# So many batches are read, or as many as hold so many labels.
+# So many batches are read, or as many as hold so many samples.
 MOST_BATCHES, ENOUGH = 16, 256
 
 
 def further_labels(subject: Subject, trace: Trace) -> tuple[FurtherLabels, ...]:
     """What labels the batches after the first have.
 
-    Nothing is read unless the first batch has one label alone, as a tensor of its own with one entry a sample. It
-    costs no pass of the model.
+    Nothing is read unless the first batch has one label alone, as a tensor of its own. It costs no pass of the model.
 
     Args:
         subject: Whose batches they are.
@@ -40,18 +40,19 @@ def further_labels(subject: Subject, trace: Trace) -> tuple[FurtherLabels, ...]:
 
 
 def _one_alone(labels: LabelRecord, trace: Trace) -> bool:
-    one_each = len(trace.targets) == 1 and bool(trace.targets[0].shape) and labels.count == trace.targets[0].shape[0]
-    return labels.given and one_each and labels.low is not None and labels.low == labels.high and not labels.outside
+    whole = len(trace.targets) == 1 and labels.count == math.prod(trace.targets[0].shape) > 1
+    return labels.given and whole and labels.low is not None and labels.low == labels.high and not labels.outside
 
 
 def _read(subject: Subject, labels: LabelRecord) -> Iterator[FurtherLabels]:
-    seen = labels.count
+    seen = 0
     for batch in islice(subject.batches, 1, MOST_BATCHES):
         targets = call.unpack(batch).targets
         if not isinstance(targets, torch.Tensor) or targets.numel() == 0:
             return
         low, high = torch.aminmax(targets.detach())
-        yield FurtherLabels(targets.numel(), int((targets == labels.low).sum()), float(low), float(high))
-        seen += targets.numel()
+        samples = len(targets) if targets.ndim else 1
+        yield FurtherLabels(samples, targets.numel(), int((targets == labels.low).sum()), float(low), float(high))
+        seen += samples
         if seen >= ENOUGH:
             return

@@ -18,7 +18,8 @@ from gainstage.rules.depth import rank_collapse, residual_growth
 from gainstage.rules.dropout import heavy_dropout
 from gainstage.rules.first_loss import initial_loss
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes, one_class_gradients
-from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes, symmetric_init
+from gainstage.rules.held_parameters import missing_parameters
+from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes
 from gainstage.rules.norm_batches import batch_norm_on_sequence, local_batch_norm
 from gainstage.rules.norm_depth import deep_norm_no_skip
 from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
@@ -32,9 +33,10 @@ from gainstage.rules.ranking import ranked
 from gainstage.rules.running_statistics import norm_momentum, shared_norm, train_eval_gap
 from gainstage.rules.samples import mixed_samples
 from gainstage.rules.steps import lr_too_high, lr_too_low
+from gainstage.rules.symmetry import symmetric_init
 from gainstage.rules.targets import bad_targets, target_scale
 from gainstage.rules.trials import diverging, not_learning, oscillating
-from gainstage.rules.wiring import missing_parameters, no_gradient
+from gainstage.rules.wiring import no_gradient
 
 # In the order of the catalogue.
 RULES: tuple[Rule, ...] = (

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
-from gainstage.trace.records import LayerRecord, LossRecord, Trace
+from gainstage.trace.records import LayerRecord, LossRecord, TensorRecord, Trace
 from gainstage.trace.target_records import LabelRecord
 
 DEAD = Threshold(
@@ -164,6 +164,8 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     What: softmax, sigmoid, tanh or a rectifier before cross-entropy; softmax before log-softmax; sigmoid before
         BCE-with-logits; anything but probabilities before BCE; raw outputs before NLL, KL divergence or CTC; a bounded
         output for targets beyond its bounds; softmax over the samples instead of the classes, or over a single output.
+        Warning: squared errors of softmax against one-hot targets; a batch norm right before squared errors against
+        targets of three times its level.
     Why it hurts: the loss squashes a second time, or takes logarithms of what are no probabilities: gradients
         shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes). Softmax of
         a single output is 1, and cross-entropy over a single class 0, whatever the weights are.
@@ -262,7 +264,18 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
     if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
         return _before_regression(layer, trace)
-    return None
+    return _before_several(layer, loss, trace)
+
+
+def _before_several(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
+    """Of a loss that adds up several, as BCE and dice: one of them squashes what is squashed already."""
+    logits = "binary_cross_entropy_with_logits" in loss.ops
+    if len(trace.outputs) != 1 or not logits or layer.op not in ("relu", "relu6", "sigmoid", "softmax"):
+        return None
+    what = (
+        f"The model ends in {layer.op}, and a part of the loss is BCE-with-logits, which applies a sigmoid of its own."
+    )
+    return "error", what, f"Remove the {layer.op}: the loss takes logits of either sign.", False
 
 
 def _squashed_before(layer: LayerRecord, trace: Trace) -> LayerRecord | None:
@@ -305,13 +318,43 @@ def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
     return None
 
 
+NORMED = 3.0  # standard deviations: a norm's outputs have a mean of 0 and a standard deviation of 1
+
+
+def _normed_outputs(layer: LayerRecord, target: TensorRecord) -> Verdict | None:
+    """Of predictions that a batch norm brings to mean 0 and standard deviation 1 before they meet their targets."""
+    if not layer.rms or (target.rms or 0.0) <= NORMED * layer.rms:
+        return None
+    what = (
+        f"The model ends in a batch norm, which gives every output a level of {layer.rms:.2g} over the batch, and the "
+        f"targets have one of {target.rms:.3g}."
+    )
+    return "warning", what, "Remove the norm behind the last layer; standardise the targets instead.", False
+
+
+def _one_hot(target: TensorRecord) -> bool:
+    """Whether each row of the targets has a single one among zeros, as far as their moments tell."""
+    if len(target.shape) < 2 or target.min != 0 or target.max != 1 or not target.mean or not target.rms:
+        return False
+    share = 1 / target.shape[1]
+    return math.isclose(target.mean, share, rel_tol=1e-4) and math.isclose(target.rms**2, share, rel_tol=1e-4)
+
+
 _BOUNDS = {"sigmoid": (0.0, 1.0), "hardsigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0),
            "relu": (0.0, float("inf")), "relu6": (0.0, 6.0)}  # fmt: skip
 
 
 def _before_regression(layer: LayerRecord, trace: Trace) -> Verdict | None:
+    if layer.norm is not None and layer.norm.type == "batch" and trace.targets:
+        return _normed_outputs(layer, trace.targets[0])
     if layer.op not in _BOUNDS or not trace.targets:
         return None
+    if layer.op == "softmax" and _one_hot(trace.targets[0]):
+        what = "The model ends in softmax, and squared errors compare its probabilities with one-hot targets."
+        advice = (
+            "Use CrossEntropyLoss on the logits, without the softmax: its gradient does not fade when they are wrong."
+        )
+        return "warning", what, advice, False
     low, high = _BOUNDS[layer.op]
     target = trace.targets[0]
     # A rounding error beyond the bound is no target beyond it.

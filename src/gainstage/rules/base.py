@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -160,3 +160,16 @@ def rule(
 def counted(count: int, noun: str) -> str:
     """``1 layer``, ``24 layers``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+SHOWN = 3
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of the names, and how many more there are."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def loss_name(trace: Trace) -> str:
+    """What the loss is called; empty without one."""
+    return trace.loss_record.name if trace.loss_record is not None else ""

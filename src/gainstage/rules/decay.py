@@ -86,9 +86,9 @@ def _freed(trial: TrialRecord | None) -> float | None:
 
 
 def _pull(trace: Trace, optimizer: OptimizerRecord, decay: float) -> float | None:
-    """λ‖W‖ / ‖∂L/∂W‖ over all matrices and kernels that are decayed and have a gradient."""
+    """λ‖W‖ / ‖∂L/∂W‖ over all matrices and kernels that are decayed and take part in the loss."""
     decayed = set(optimizer.decayed)
-    matrices = [p for p in trace.parameters if p.name in decayed and len(p.shape) >= 2 and p.grad_rms]
+    matrices = [p for p in trace.parameters if p.name in decayed and len(p.shape) >= 2 and p.grad_rms is not None]
     weights = _norm(matrices, [p.rms for p in matrices])
     gradient = _norm(matrices, [p.grad_rms for p in matrices])
     return decay * weights / gradient if gradient else None

@@ -1,4 +1,4 @@
-"""Initialization: INI001 symmetric-init, INI002 gain-mismatch, INI003 signal-vanishes, INI004 signal-explodes."""
+"""Initialization: INI002 gain-mismatch, INI003 signal-vanishes, INI004 signal-explodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.rules.gradients import GRADIENT_FALL, GRADIENT_GROWTH
 from gainstage.rules.prediction import preserving_weight_var, unit_gain_bands, weight_var
-from gainstage.rules.signal import MAPS, Segment, in_branch, of_one_step, segments, shut
+from gainstage.rules.signal import MAPS, Segment, in_branch, of_one_step, segments
 from gainstage.trace.records import LayerRecord, Trace
 
 CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
@@ -21,7 +21,7 @@ GROWTH_ERROR = Threshold("growth_error", 2.0, "decades of rms", CALIBRATED)
 BRANCH_GROWTH = Threshold("branch_growth", 2.0, "decades of rms", "residual branches of published networks reach 1.5")
 FAINT = Threshold("faint", 0.1, "rms", "inputs of std 0.1 cost nothing, of 0.01 9 points (docs/thresholds.md)")
 LOUD = Threshold("loud", 3.0, "rms", "inputs of std 10 cost 2 to 3 points (docs/thresholds.md)")
-NOISE = Threshold("noise", 1e-5, "of the largest gradient rms", "rounding in float32 sums of a thousand terms")
+LOST = Threshold("lost", 1e-4, "of the level that it was made from", "averages of a thousand values keep 1/30")
 EXPLAINED = Threshold("explained", 0.5, "share of the change", "a cause explains at least half of what it causes")
 
 
@@ -79,81 +79,6 @@ def segment_gradient_change(segment: Segment) -> float | None:
     if len(levels) < 2 or not levels[0] or not levels[-1]:
         return -math.inf if len(levels) > 1 and levels[0] == 0 and levels[-1] else None
     return math.log10(levels[0] / levels[-1])
-
-
-@rule(
-    "INI001", "symmetric-init", severities=("error",), cause="init",
-    explains=("INI002", "INI003", "INI009", "GRD001", "ACT001", "OPT002", "OPT003"), claims=("symmetry-breaking",),
-    thresholds=(NOISE,),
-    bad="""
-        import torch, gainstage as gs
-        from torch import nn
-        model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
-        nn.init.constant_(model[0].weight, 0.1)
-        nn.init.constant_(model[2].weight, 0.1)
-        subject = gs.Subject(model, (torch.randn(64, 8), torch.randint(3, (64,))))
-    """,
-    good="""
-        import torch, gainstage as gs
-        from torch import nn
-        model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
-        nn.init.zeros_(model[2].weight)  # a zero read-out receives different gradients: no symmetry
-        subject = gs.Subject(model, (torch.randn(64, 8), torch.randint(3, (64,))))
-    """,
-)  # fmt: skip
-def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
-    """All units of a layer start equal and are pushed the same way, so they stay equal for ever.
-
-    What: the rows of a weight matrix (its output units) hold the same values, and the rows of its gradient are
-        equal too.
-    Why it hurts: equal units that receive equal gradients remain equal: a layer of 512 units is one unit.
-    How measured: equality of all rows of the weight and of all rows of its gradient, on one batch.
-    When it is a false alarm: dropout or different inputs per unit break the symmetry later; a zero read-out or a
-        zero last layer of a residual branch is not reported, because its gradients differ from unit to unit; nor is
-        what stands in a branch that a norm with a scale of zero keeps closed at the start, or the zero last layer of
-        a branch whose gradient a zero read-out holds back: the skip tells its units apart once that has moved.
-    Fix: draw the weights at random (gs.initialize).
-    References: Goodfellow, Bengio and Courville 2016, section 8.4.
-    """
-    if not trace.backward:
-        yield NotAssessed("INI001", "needs the gradients of a backward pass")
-        return
-    owners = {name: layer for layer in trace.layers if layer.kind in MAPS for name in layer.parameters[:1]}
-    # Equal units whose gradients cancel to rounding noise are pushed nowhere, and stay equal too.
-    noise = NOISE.value * max((p.grad_rms or 0.0 for p in trace.parameters), default=0.0)
-    symmetric = [
-        p
-        for p in trace.parameters
-        if p.equal_units
-        and p.name in owners
-        and p.grad_rms is not None
-        and (p.grad_equal_units or p.grad_rms <= noise)
-        and not (p.grad_rms == 0 and (shut(trace, owners[p.name]) or _ends_a_branch(trace, owners[p.name])))
-    ]
-    if symmetric:
-        layers = tuple(owners[p.name].name for p in symmetric)
-        first = symmetric[0]
-        yield Finding(
-            "INI001", "symmetric-init", "error", "init", owners[first.name].module,
-            message=f"All {first.shape[0]} units of {first.name} start with the same weights and receive the same "
-            "gradient" + (f"; so do those of {counted(len(layers) - 1, 'more layer')}." if len(layers) > 1 else "."),
-            why="Units that start equal and are pushed the same way stay equal: the layer can only act as one unit.",
-            advice="Draw the weights at random, for instance with gs.initialize(model, batch).",
-            value=0.0, threshold=0.0, evidence={"weight_std": first.std, "weight_value": first.mean},
-            fix=reinitialize("INI001"), layers=layers,
-        )  # fmt: skip
-
-
-def _ends_a_branch(trace: Trace, layer: LayerRecord) -> bool:
-    """Whether the layer, fed with a signal, is the last map of a residual branch beside a skip that carries one."""
-    position = next(i for i, other in enumerate(trace.layers) if other is layer)
-    if not layer.input_rms:
-        return False
-    for block in trace.residuals:
-        maps = [index for index in block.branch if trace.layers[index].kind in MAPS]
-        if maps and maps[-1] == position:
-            return bool(trace.layers[block.sum].rms)
-    return False
 
 
 @rule(
@@ -292,7 +217,7 @@ def _beyond(segment: Segment, change: float, sign: int) -> bool:
 
 @rule(
     "INI003", "signal-vanishes", severities=("error", "warning"), cause="init",
-    explains=("INI009", "GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT),
+    explains=("INI009", "GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT, LOST),
     claims=("he-variance", "mismatch-decay", "edge-of-chaos"),
     bad="""
         import torch, gainstage as gs
@@ -317,7 +242,8 @@ def signal_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The signal's level falls over depth by more than chance allows.
 
     What: along a run of layers that no norm and no sum interrupts, the rms of the signal falls by more than
-        1000 (error: 100,000), and below theory's band for a network of these widths at unit gain.
+        1000 (error: 100,000), and below theory's band for a network of these widths at unit gain. Or the read-out
+        reads less than 1/10,000 of the level that its input is made from.
     Why it hurts: what reaches the last layers is too small to tell inputs apart; the loss stands at chance.
     How measured: the product of the layers' gains, rms out over rms in, without the read-out; theory's band takes
         in three standard deviations of finite width.
@@ -326,7 +252,8 @@ def signal_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Fix: re-draw the weights (gs.initialize), or put norms or residual connections in.
     References: Glorot and Bengio 2010; He et al. 2015; Hanin and Rolnick 2018.
     """
-    yield from _level_findings(trace, -1)
+    found = list(_level_findings(trace, -1))
+    yield from found or _lost(trace)
 
 
 @rule(
@@ -381,6 +308,26 @@ def _level_findings(trace: Trace, sign: int) -> Iterator[Finding]:
         limit, grave = (FALL, FALL_ERROR) if sign < 0 else (_growth_limit(segment, GROWTH), GROWTH_ERROR)
         severity: Severity = "error" if change * sign >= grave.value else "warning"
         yield _level_finding(segment, change, limit, severity, sign, runs=len(found))
+
+
+def _lost(trace: Trace) -> Iterator[Finding]:
+    """A read-out that is given next to nothing of what it is made from."""
+    place = trace.loss_record.input if trace.loss_record is not None else None
+    last = None if place is None else trace.layers[place]
+    if last is None or last.kind not in MAPS or not last.input_rms:
+        return
+    source = max((trace.layers[index].rms or 0.0 for index in last.inputs), default=0.0)
+    if last.input_rms >= LOST.value * source:
+        return
+    ways = " and ".join(last.via) or "what stands between"
+    yield Finding(
+        "INI003", "signal-vanishes", "error", "init", last.module,
+        message=f"{last.name} reads a signal of rms {last.input_rms:.2g}, made from one of {source:.2g}: {ways} takes "
+        "it away.",
+        why="The read-out says the same of every input, and passes next to no gradient back.",
+        advice="Look at the dimension: the mean over what a norm has centred is zero for every input.",
+        value=last.input_rms / source, threshold=LOST.value, evidence={"via": list(last.via)}, layers=(last.name,),
+    )  # fmt: skip
 
 
 def _bearable(trace: Trace, segment: Segment) -> bool:

@@ -44,7 +44,7 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The targets are not what the loss takes them for.
 
     What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, predictions of
-        shape (N, 1) against targets of shape (N,). Warning: one class alone in 64 labels or more, of three or more; a
+        shape (N, 1) against targets of shape (N,). Warning: one class alone in 64 samples or more, of three or more; a
         first batch of one class where others follow, which shuffled data would show once in a thousand runs; one
         number as the target of 64 samples or more.
     Why it hurts: the run fails, or it trains towards something else: each prediction is compared with the targets of
@@ -157,8 +157,9 @@ def _one_value(trace: Trace) -> Finding | None:
 def _alike(trace: Trace, labels: LabelRecord | None) -> Finding | None:
     """Targets of a batch that are all one, of classes or of numbers."""
     if labels is not None and any(batch.same < batch.count for batch in trace.further):
-        return _sorted(labels, trace.further)
-    return _one_class(labels, trace.further) or _one_value(trace)
+        # Places of one picture are alike, and tell nothing of the order of the samples.
+        return _sorted(labels, trace.further) if labels.count == trace.targets[0].shape[0] else None
+    return _one_class(trace, labels) or _one_value(trace)
 
 
 def _sorted(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> Finding | None:
@@ -186,11 +187,13 @@ def _by_turns(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> bool:
     return len(set(classes)) == BINARY and all(one != other for one, other in pairwise(classes))
 
 
-def _one_class(labels: LabelRecord | None, further: tuple[FurtherLabels, ...]) -> Finding | None:
-    if labels is None or labels.classes is None or not (labels.given and labels.per_sample):
+def _one_class(trace: Trace, labels: LabelRecord | None) -> Finding | None:
+    if labels is None or labels.classes is None or not labels.given or not trace.targets[0].shape:
         return None
+    further = trace.further
+    samples = trace.targets[0].shape[0] + sum(batch.samples for batch in further)
     count = labels.count + sum(batch.count for batch in further)
-    if count < MANY.value or labels.low != labels.high or labels.classes < BINARY:
+    if samples < MANY.value or labels.low != labels.high or labels.classes < BINARY:
         return None
     where = f"the first {len(further) + 1} batches" if further else "the batch"
     return _finding(
@@ -198,7 +201,7 @@ def _one_class(labels: LabelRecord | None, further: tuple[FurtherLabels, ...]) -
         f"All {count} labels of {where} are {labels.low:.0f}, of {labels.classes} classes.",
         "On such batches the network learns to answer one class, and forgets it with the next batch.",
         "Shuffle the data: they may be sorted by class. If one class is that common, look at a larger batch.",
-        "one_class", float(count), MANY.value,
+        "one_class", float(samples), MANY.value,
     )  # fmt: skip
 
 

@@ -1,19 +1,18 @@
-"""What reaches the parameters, and what does not: GRD003 no-gradient, OPT006 missing-parameters."""
+"""What reaches the parameters, and what does not: GRD003 no-gradient."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from gainstage.rules.base import Finding, NotAssessed, Severity, counted, rule
+from gainstage.rules.base import Finding, NotAssessed, Severity, counted, loss_name, rule, some
 from gainstage.rules.fresh import freshly_drawn
 from gainstage.rules.signal import MAPS, stream
-from gainstage.trace.records import LayerRecord, ParameterRecord, Trace, UnregisteredRecord
+from gainstage.trace.records import LayerRecord, ParameterRecord, Trace
 from gainstage.trace.training_records import OptimizerRecord
 
 FEW = 16  # samples: in fewer, dropping whole samples may leave a layer without any by chance
 DEAD = 0.99  # share of units: what ACT001 calls an error explains a gradient of zero
-SHOWN = 3
 
 
 @rule(
@@ -46,7 +45,8 @@ def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """A parameter that is meant to be trained receives no gradient, or one of exactly zero.
 
     What: error: the loss has no gradient at all. Warning: it ends on the way to a layer that the loss depends on, at
-        an operation that passes none or nothing but zeros; or a layer's output is computed and goes nowhere. Info:
+        an operation that passes none or nothing but zeros; or a layer's output is computed and goes nowhere; or the
+        scores that a map computes, one a place, pass a softmax over that one, which is 1 whatever they are. Info:
         parameters that this batch's loss does not depend on; layers in front of the trained ones that are frozen with
         weights as an initialization draws them.
     Why it hurts: what receives no gradient keeps its initial values for ever, and nothing says so.
@@ -68,7 +68,7 @@ def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if all(parameter.grad_rms is None for parameter in trained):
         yield from _nothing_at_all(trace, trained)
         return
-    cut = _cut(trace) or _zeroed(trace) or _dropped(trace) or _frozen(trace)
+    cut = _cut(trace) or _constant(trace) or _zeroed(trace) or _dropped(trace) or _frozen(trace)
     if cut is not None:
         yield cut
         return
@@ -82,7 +82,7 @@ def _without_figures(trace: Trace) -> str:
 
 
 def _nothing_at_all(trace: Trace, trained: Sequence[ParameterRecord]) -> Iterator[Finding | NotAssessed]:
-    if _loss_name(trace) == "surrogate":
+    if loss_name(trace) == "surrogate":
         yield NotAssessed("GRD003", "needs a loss: the batch has no targets, and the outputs have no gradient")
         return
     yield Finding(
@@ -103,7 +103,7 @@ def _cut(trace: Trace) -> Finding | None:
         return None
     frozen = any(parameter.name in trace.without_grad for parameter in way[starved[-1]][1])
     # A step that is written by hand may be one of several, as of a discriminator that reads a generator's output.
-    by_hand = trace.optimizer is None and _loss_name(trace) == "forward"
+    by_hand = trace.optimizer is None and loss_name(trace) == "forward"
     severity: Severity = "info" if frozen or by_hand else "warning"
     return _stopped(trace, severity, way, starved, "ends", "under torch.no_grad()" if frozen else "")
 
@@ -128,7 +128,7 @@ def _zeroed(trace: Trace) -> Finding | None:
 def _dropped(trace: Trace) -> Finding | None:
     """Layers whose output nothing reads that the loss or the model's output is made of: a variable was mistaken."""
     loss = trace.loss_record.input if trace.loss_record is not None else None
-    if not trace.outputs or _loss_name(trace) == "forward":
+    if not trace.outputs or loss_name(trace) == "forward":
         return None  # what is made of them is not known
     trained = {p.name: p for p in trace.parameters if p.requires_grad and not _left_out(trace.optimizer, p.name)}
     with_gradient = [position for position, layer in enumerate(trace.layers) if layer.grad_rms is not None]
@@ -147,13 +147,34 @@ def _dropped(trace: Trace) -> Finding | None:
     names = tuple(dict.fromkeys(layer.name for layer in dropped))
     return Finding(
         "GRD003", "no-gradient", "warning", "wiring", dropped[0].module,
-        message=f"What is computed by {_some(names)} goes nowhere: neither the loss nor the model's output is made of "
+        message=f"What is computed by {some(names)} goes nowhere: neither the loss nor the model's output is made of "
         f"it, and {counted(len(names), 'trainable layer')} cannot learn.",
         why="What receives no gradient keeps its initial values for ever, and the network is smaller than it looks.",
         advice="Look behind it for a variable that is not read or is overwritten, or for argmax, round or numpy, which "
         "pass no gradient on.",
         value=float(len(names)), threshold=0.0, evidence={"kind": "dropped"}, layers=names,
     )  # fmt: skip
+
+
+def _constant(trace: Trace) -> Finding | None:
+    """A softmax over the one score that a map gives each place: attention that weighs all places alike."""
+    for layer in trace.layers:
+        dim = int((layer.attributes or {}).get("dim", -1))
+        if layer.op != "softmax" or not layer.inputs or len(layer.shape) < 3 or layer.shape[dim] != 1:
+            continue
+        scores = trace.layers[layer.inputs[0]]
+        places = [size for at, size in enumerate(layer.shape) if at not in (0, dim)]
+        # One key to attend to leaves a single weight, too, and is a matter of the data.
+        if scores.kind == "linear" and scores.shape[-1] == 1 and max(places) > 1:
+            return Finding(
+                "GRD003", "no-gradient", "warning", "wiring", layer.module,
+                message=f"{layer.name} is a softmax over dimension {dim} of {layer.shape}, a single value: it is 1 for "
+                f"every place, and {scores.name}, which computes the scores, receives no gradient.",
+                why="All places get the same weight, and what should tell them apart cannot learn to.",
+                advice=f"Take the softmax over the places, dimension {layer.shape.index(max(places))}.",
+                value=1.0, threshold=1.0, evidence={"kind": "constant"}, layers=(layer.name, scores.name),
+            )  # fmt: skip
+    return None
 
 
 def _frozen(trace: Trace) -> Finding | None:
@@ -175,7 +196,7 @@ def _frozen(trace: Trace) -> Finding | None:
     names = tuple(dict.fromkeys(layer.name for layer in frozen))
     return Finding(
         "GRD003", "no-gradient", "info", "wiring", frozen[0].module,
-        message=f"Frozen in front of trained layers, with weights that look as drawn: {_some(names)}. Nothing "
+        message=f"Frozen in front of trained layers, with weights that look as drawn: {some(names)}. Nothing "
         "was learnt in them, and nothing will be.",
         why="What follows learns from random features, which are worth less than trained ones.",
         advice="Load the pretrained weights before freezing, or leave requires_grad on.",
@@ -244,7 +265,7 @@ def _stopped(
     return Finding(
         "GRD003", "no-gradient", severity, "wiring", layer.module,
         message=f"The gradient {what} behind {layer.name or 'the root'}{through}: "
-        f"{counted(len(names), 'trainable layer')} on the way to the loss ({_some(names)}) cannot learn.",
+        f"{counted(len(names), 'trainable layer')} on the way to the loss ({some(names)}) cannot learn.",
         why="What receives no gradient keeps its initial values for ever, and nothing says so.",
         advice="Take out what stops it (detach, .data, numpy, round, sign, argmax; a straight-through estimator lets "
         "it pass), or call requires_grad_(False) on what is to stay as it is.",
@@ -271,12 +292,12 @@ def _apart(trace: Trace, trained: Sequence[ParameterRecord]) -> Iterator[Finding
     without = [p for p in trained if p.grad_rms is None and not _left_out(trace.optimizer, p.name)]
     unused = [p.name for p in without if not p.used]
     # Without targets it is not known which of its outputs a model is trained on.
-    unheard = [] if _loss_name(trace) == "surrogate" else [p.name for p in without if p.used]
+    unheard = [] if loss_name(trace) == "surrogate" else [p.name for p in without if p.used]
     names = [*unused, *unheard]
     if not names:
         return
-    parts = [f"{counted(len(unused), 'parameter')} read by nothing ({_some(unused)})"] if unused else []
-    parts += [f"{counted(len(unheard), 'parameter')} that the loss does not hear of ({_some(unheard)})"] * bool(unheard)
+    parts = [f"{counted(len(unused), 'parameter')} read by nothing ({some(unused)})"] if unused else []
+    parts += [f"{counted(len(unheard), 'parameter')} that the loss does not hear of ({some(unheard)})"] * bool(unheard)
     yield Finding(
         "GRD003", "no-gradient", "info", "wiring", names[0].rpartition(".")[0],
         message=f"Trainable, but without a gradient on this batch: {' and '.join(parts)}.",
@@ -286,151 +307,5 @@ def _apart(trace: Trace, trained: Sequence[ParameterRecord]) -> Iterator[Finding
     )  # fmt: skip
 
 
-@rule(
-    "OPT006", "missing-parameters", severities=("error", "warning", "info"), cause="optimizer",
-    explains=("OPT002", "OPT003"),
-    bad="""
-        import torch, gainstage as gs
-        from torch import nn
-        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1000))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        model[2] = nn.Linear(64, 3)  # the optimizer still holds the old one
-        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))), optimizer=optimizer)
-    """,
-    good="""
-        import torch, gainstage as gs
-        from torch import nn
-        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3))
-        model[0].requires_grad_(False)
-        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))),
-                             optimizer=torch.optim.SGD(model[2].parameters(), lr=0.1))
-    """,
-)  # fmt: skip
-def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
-    """The optimizer does not hold parameters that the loss would train.
-
-    What: trainable parameters with a gradient that are in no group of the optimizer; parameters that the model reads
-        and does not list, so that no optimizer built from model.parameters() holds them, nor any state dict.
-    Why it hurts: they keep their initial values; the run works, and learns less or nothing.
-    How measured: by identity, the optimizer's groups against the model's parameters that received a gradient.
-    When it is a false alarm: several optimizers that share a model. Where the split looks deliberate it is worth
-        knowing only: everything from some layer up to the loss is held and nothing before it, matrices are held and
-        vectors are not, or the other way round, embeddings are held apart, the step is written by hand, what is held
-        is a small part (adapters), or biases and scales alone are missing: they cost little. Layers before those held
-        whose weights look as they were drawn, though, have nothing to give that is worth keeping: a warning, unless
-        they say requires_grad_(False). A network that is kept in a list to hide it from the state dict, as for a
-        perceptual loss, should say so, too.
-    Fix: build the optimizer after the model is complete and on its device, over model.parameters(). Keep layers in
-        nn.ModuleList or nn.ModuleDict, not in a list or dict, and single parameters as attributes of a module.
-    References: PyTorch, torch.optim, on constructing optimizers.
-    """
-    unlisted = [parameter for parameter in trace.unregistered if not parameter.held]
-    if unlisted:
-        yield _unlisted_finding(trace, unlisted)
-        return
-    optimizer = trace.optimizer
-    if optimizer is None:
-        yield NotAssessed("OPT006", "needs an optimizer")
-        return
-    if not trace.backward or not math.isfinite(trace.loss):
-        yield NotAssessed("OPT006", "needs gradients, which tell what takes part in the loss")
-        return
-    taking_part = [p for p in trace.parameters if p.requires_grad and p.grad_rms is not None]
-    missing = [p for p in taking_part if p.name in set(optimizer.missing)]
-    if not missing:
-        return
-    held = [p for p in taking_part if p.name not in set(optimizer.missing)]
-    on_purpose = _deliberate(trace, optimizer, missing, held)
-    untrained = on_purpose == _LAST_LAYERS and _untrained(trace, missing)
-    yield _missing_finding(optimizer, missing, held, on_purpose, untrained=untrained)
-
-
-def _unlisted_finding(trace: Trace, unlisted: Sequence[UnregisteredRecord]) -> Finding:
-    places = tuple(dict.fromkeys(parameter.module for parameter in unlisted))
-    shapes = [" x ".join(map(str, parameter.shape)) or "scalar" for parameter in unlisted]
-    return Finding(
-        "OPT006", "missing-parameters", "error", "optimizer", places[0],
-        message=f"{places[0] or 'The model'} reads {counted(len(unlisted), 'parameter')} that model.parameters() does "
-        f"not list ({_some(shapes)}): no optimizer built from it trains them.",
-        why="They keep their initial values, are not saved with the model, and do not follow it to a device.",
-        advice="Keep layers in nn.ModuleList or nn.ModuleDict instead of a list or dict, and parameters as attributes.",
-        value=float(len(unlisted)), threshold=0.0,
-        evidence={"shapes": shapes, "listed": len(trace.parameters)},
-    )  # fmt: skip
-
-
-_LAST_LAYERS = "it holds all of the last layers and none of the first"
-SMALL_PART = 0.05  # share of the values: adapters and prompts are less, a trunk or a head is more
-
-
-def _deliberate(
-    trace: Trace, optimizer: OptimizerRecord, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord]
-) -> str:
-    """What makes the split look meant; empty if nothing does."""
-    if optimizer.foreign and any(p.dtype in ("float16", "bfloat16") for p in missing):
-        return "what it holds may be copies in higher precision"
-    if optimizer.foreign or not held:
-        return ""
-    if _loss_name(trace) == "forward":
-        return "the step is written by hand and may be one of several"
-    matrices = {len(p.shape) >= 2 for p in missing}, {len(p.shape) >= 2 for p in held}
-    if matrices in (({False}, {True}), ({True}, {False})) or optimizer.type in ("Muon", "SparseAdam"):
-        return "the split is one by shape, as for two optimizers"
-    tables = {name for layer in trace.layers if layer.kind == "embedding" for name in layer.parameters}
-    if {p.name for p in missing} <= tables or {p.name for p in held} <= tables:
-        return "embeddings are held apart"
-    if _values(held) < SMALL_PART * _values((*held, *missing)):
-        return "what it holds is a small part, as of adapters"
-    order = {name: index for index, layer in enumerate(trace.layers) for name in layer.parameters}
-    places = [[order[p.name] for p in group if p.name in order] for group in (missing, held)]
-    if all(places) and max(places[0]) < min(places[1]):
-        return _LAST_LAYERS
-    if all(len(p.shape) < 2 for p in missing):
-        return "what it lacks are biases and scales, without which a network learns little less"
-    return ""
-
-
-def _untrained(trace: Trace, missing: Sequence[ParameterRecord]) -> bool:
-    """Whether the layers of these parameters look as they were drawn."""
-    names = {parameter.name for parameter in missing}
-    return freshly_drawn(
-        [layer for layer in trace.layers if layer.kind in MAPS and names.intersection(layer.parameters)]
-    )
-
-
-def _missing_finding(
-    optimizer: OptimizerRecord, missing: Sequence[ParameterRecord], held: Sequence[ParameterRecord], on_purpose: str,
-    *, untrained: bool,
-) -> Finding:  # fmt: skip
-    names = [parameter.name for parameter in missing]
-    other = f", and {optimizer.foreign} that are not of this model" if optimizer.foreign else ""
-    severity: Severity = "warning" if untrained else "info" if on_purpose else "error"
-    on_purpose += ", and those look as they were drawn, not trained" if untrained else ""
-    return Finding(
-        "OPT006", "missing-parameters", severity, "optimizer", names[0].rpartition(".")[0],
-        message=f"The optimizer ({optimizer.type}) holds {len(held)} of the {len(held) + len(missing)} parameters that "
-        f"the loss trains{other}. It lacks {_some(names)}" + (f"; {on_purpose}." if on_purpose else "."),
-        why="No step ever changes what the optimizer does not hold, though its gradients are computed.",
-        advice="Build the optimizer over model.parameters(), or load trained weights. If it is meant, call "
-        "requires_grad_(False) on the rest." if untrained
-        else "If that is meant, call requires_grad_(False) on the rest: it saves its gradients." if on_purpose
-        else "Build the optimizer over model.parameters() once the model is complete, its last layer replaced.",
-        value=float(len(missing)), threshold=0.0,
-        evidence={"missing": names, "held": len(held), "foreign": optimizer.foreign},
-    )  # fmt: skip
-
-
 def _left_out(optimizer: OptimizerRecord | None, name: str) -> bool:
     return optimizer is not None and name in optimizer.missing
-
-
-def _values(parameters: Iterable[ParameterRecord]) -> int:
-    return sum(math.prod(parameter.shape) for parameter in parameters)
-
-
-def _loss_name(trace: Trace) -> str:
-    return trace.loss_record.name if trace.loss_record is not None else ""
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -53,11 +53,13 @@ class FurtherLabels:
     """The labels of one batch after the first.
 
     Attributes:
+        samples: How many samples they are of.
         count: How many there are.
         same: How many are the one label that the first batch has.
         low, high: Their extremes.
     """
 
+    samples: int
     count: int
     same: int
     low: float

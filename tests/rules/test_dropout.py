@@ -1,0 +1,41 @@
+"""ACT005: shares that are dropped, and modules that do not drop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import gainstage as gs
+
+BATCH = torch.randn(32, 16), torch.randint(3, (32,))
+
+
+def found(*dropouts: nn.Module, training: bool = True) -> list[str]:
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), *dropouts, nn.Linear(32, 3))
+    for module in dropouts:
+        module.train(training)
+    return [f.module for f in gs.check(model, BATCH, select="ACT005").findings]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, []), (0.8, []), (0.9, ["2"]), (1.0, ["2"])])
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_the_share_that_is_dropped(kind: type[nn.Dropout], share: float, expected: list[str]) -> None:
+    assert found(kind(share)) == expected
+
+
+def test_the_largest_is_named_and_what_is_off_is_not() -> None:
+    assert found(nn.Dropout(0.9), nn.Dropout(0.95)) == ["3"]
+    assert found(nn.Dropout(0.9), training=False) == []
+
+
+def test_a_module_that_does_not_run() -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.out = nn.Dropout(0.9), nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(x)
+
+    assert gs.check(Idle(), BATCH, select="ACT005").findings == ()

@@ -1,0 +1,38 @@
+"""INI003 on a read-out that is given nothing of what it is made from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import gainstage as gs
+
+
+class Pooled(nn.Module):
+    """A norm's output, averaged over some dimension, times a factor, and read out."""
+
+    def __init__(self, dim: int, factor: float = 1.0) -> None:
+        super().__init__()
+        self.inner, self.norm, self.dim, self.factor = nn.Linear(12, 12), nn.LayerNorm(12), dim, factor
+        self.out = nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.factor * self.norm(self.inner(x)).mean(self.dim))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (Pooled(-1), ["error"]),  # over what the norm has centred: zero but for rounding
+        (Pooled(1), []),
+        (Pooled(1, 1e-6), ["error"]),
+        (Pooled(1, 1e-3), []),
+        (Pooled(1, 0.0), []),  # exactly zero on purpose, or for another rule
+    ],
+)
+def test_what_reaches_the_read_out(model: nn.Module, expected: list[str]) -> None:
+    torch.manual_seed(0)
+    findings = gs.check(model, (torch.randn(32, 12, 12), torch.randint(3, (32,))), select="INI003").findings
+
+    assert [(f.severity, f.module) for f in findings] == [(severity, "out") for severity in expected]
