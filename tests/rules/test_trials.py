@@ -6,11 +6,14 @@ import math
 import random
 
 import pytest
+import torch
+from torch import nn
 
+import gainstage as gs
 from gainstage.rules import rule_of
 from gainstage.rules.base import Finding, NotAssessed
 from gainstage.trace.records import Trace
-from gainstage.trace.training_records import StepRecord, TrialRecord
+from gainstage.trace.training_records import StepRecord, TrialRecord, VariantRecord
 
 
 def judged(
@@ -56,3 +59,40 @@ def test_oscillating_turns_far_and_does_not_settle() -> None:
     assert not speaks("OPT005", (*jumps[:110], math.inf), steps=120)
     (found,) = judged("OPT005", jumps[:99])
     assert isinstance(found, NotAssessed)
+
+
+@pytest.mark.parametrize(
+    ("losses", "lower", "expected"),
+    [
+        ((2.3, 2.2, 2.1, 2.0, 2.1, 2.0, math.nan), (math.inf, math.inf), True),
+        ((2.3, 2.2, 2.1, 2.0, 2.1, 2.0, math.nan), (math.inf, 1.5), False),  # a lower rate mends it
+        ((2.3, 3.0, 9.0, 90.0, 1e4, 1e9, math.inf), (math.inf, math.inf), False),  # it rose before
+        ((2.3, math.inf), (math.inf, math.inf), False),  # too soon to tell
+        ((2.3, 2.2, 2.1, 2.0, 2.1, 2.0, math.nan), (), False),
+        ((2.3, 2.2, 2.1, 2.0, 2.1, 2.0, 1.9), (math.inf, math.inf), False),
+    ],
+)
+def test_a_loss_that_breaks_down_at_any_rate(
+    losses: tuple[float, ...], lower: tuple[float, ...], expected: bool
+) -> None:
+    variants = tuple(VariantRecord("lr", 0.1**at, 0.1**at, end) for at, end in enumerate(lower, 1))
+    trial = TrialRecord(200, losses, variants=variants)
+    found = list(rule_of("NUM001").check(Trace((), loss=2.3, trial=trial)))
+
+    assert [isinstance(result, Finding) for result in found] == [True] * expected
+
+
+class Logarithm(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.log()
+
+
+def test_what_breaks_down_by_itself_is_not_laid_to_the_rate() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Logarithm(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+    batches = [(torch.rand(16, 4) + 0.5, torch.rand(16, 1)) for _ in range(64)]
+    batches[50][0][3, 1] = 0.0  # a count that was never zero before
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    report = gs.check(model, batches, optimizer=optimizer, steps=100)
+
+    assert [f.code for f in report.findings if f.consequence_of is None] == ["NUM001"]

@@ -11,7 +11,7 @@ from gainstage.trace.records import ParameterRecord, Trace
 from gainstage.trace.training_records import OptimizerRecord, TrialRecord
 
 _MEASURED = "networks for development of make accuracy (docs/thresholds.md)"
-PULL = Threshold("pull", 2.0, "× the norm of the loss's gradient", _MEASURED)
+PULL = Threshold("pull", 1.0, "× the norm of the loss's gradient", _MEASURED)
 FREED = Threshold("freed", 0.5, "× the end of a trial, without weight decay", _MEASURED)
 # Their decay is part of the gradient; that of the others is a share of the weights by itself.
 _COUPLED = frozenset(("SGD", "ASGD", "Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop"))
@@ -38,7 +38,7 @@ _COUPLED = frozenset(("SGD", "ASGD", "Adam", "NAdam", "RAdam", "Adamax", "Adagra
 def weight_decay(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Weight decay pulls the weights to zero harder than the loss pulls them anywhere.
 
-    What: at the start of training the gradient of the decay, λ‖W‖, is more than twice that of the loss, over all
+    What: at the start of training the gradient of the decay, λ‖W‖, is larger than that of the loss, over all
         matrices and kernels that are decayed; or a trial that does not halve the loss ends below half of its end
         without decay.
     Why it hurts: the weights shrink until the outputs are constant; what remains is the loss of knowing nothing.

@@ -16,7 +16,8 @@ DEAD = Threshold(
 
 
 @rule(
-    "NRM007", "dead-channel", severities=("warning",), cause="normalization", thresholds=(DEAD, VALUES),
+    "NRM007", "dead-channel", severities=("warning",), cause="normalization",
+    explains=("GRD001",), thresholds=(DEAD, VALUES),
     bad="""
         import torch, gainstage as gs
         from torch import nn

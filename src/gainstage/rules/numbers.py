@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from gainstage.rules.base import Finding, NotAssessed, rule
+from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
 from gainstage.trace.records import NonFiniteRecord, Trace
 from gainstage.trace.training_records import TrialRecord
+
+LOWER_RATES = 2  # a tenth and a hundredth
+_WORKING = "where a rate is to blame, the loss rises before it breaks down (docs/thresholds.md)"
+CALM = Threshold("calm", 2.0, "× the first loss, the highest before the breakdown", _WORKING)
+STEADY = Threshold("steady", 5, "steps before the breakdown", _WORKING)
 
 
 @rule(
     "NUM001", "first-non-finite", severities=("error",), cause="precision",
-    explains=("INI003", "INI006", "ACT001", "GRD001", "OPT003", "OPT004"), claims=("overflow-before-bn",),
+    explains=("INI003", "INI006", "ACT001", "GRD001", "OPT001", "OPT003", "OPT004"), claims=("overflow-before-bn",),
+    thresholds=(CALM, STEADY),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -38,7 +44,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
     What: the first operation, in the order of execution, with finite inputs and an output that is not finite.
     Why it hurts: one NaN spreads to the loss and from there, in one step, to every parameter.
     How measured: the pass is run again, and every operation's inputs and outputs are looked at, forward and backward;
-        with a trial whose loss leaves the finite numbers, the batches that it was made on.
+        with a trial whose loss leaves the finite numbers, the batches that it was made on. If these are sound, the
+        loss had not doubled, and the same trial ends so at a tenth and a hundredth of the rate, no rate is to blame.
     When it is a false alarm: masks that are filled with -inf before a softmax are not reported, nor is what the batch
         holds and the loss leaves out.
     Fix: keep the operation's inputs in its domain (an ε, a clamp), or the levels before it in range.
@@ -50,6 +57,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
             yield _finding(NonFiniteRecord("loss", "", "loss", "nan", 1, ""), trace)
         elif trace.trial is not None and trace.trial.spoilt:
             yield _spoilt_finding(trace.trial)
+        elif trace.trial is not None and _sudden(trace.trial):
+            yield _sudden_finding(trace.trial)
         return
     if found.phase == "input" and _unharmed(trace):
         return
@@ -70,6 +79,27 @@ def _spoilt_finding(trial: TrialRecord) -> Finding:
         why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
         advice="Clean the data before training.", value=float(len(trial.losses)), threshold=0.0,
         evidence={"phase": "input", "where": trial.spoilt},
+    )  # fmt: skip
+
+
+def _sudden(trial: TrialRecord) -> bool:
+    """Whether the loss leaves the finite numbers from where it stood, and does so at lower rates too."""
+    lower = [variant.end for variant in trial.variants if variant.change == "lr" and variant.factor < 1]
+    if math.isfinite(trial.end) or len(lower) < LOWER_RATES or any(math.isfinite(end) for end in lower):
+        return False
+    before = trial.losses[:-1]
+    return len(before) >= STEADY.value and max(before) <= CALM.value * before[0]
+
+
+def _sudden_finding(trial: TrialRecord) -> Finding:
+    return Finding(
+        "NUM001", "first-non-finite", "error", "precision", "",
+        message=f"In a trial the loss went from {trial.losses[0]:.3g} to {trial.losses[-2]:.3g} and then, after "
+        f"{len(trial.losses) - 1} steps, left the finite numbers; it also does at a hundredth of the learning rate.",
+        why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
+        advice="Look for a division, root, logarithm or power that is not finite, or has no finite gradient, at some "
+        "value: torch.autograd.set_detect_anomaly(True) names it.",
+        value=float(len(trial.losses)), threshold=0.0, evidence={"phase": "trial"},
     )  # fmt: skip
 
 
