@@ -78,10 +78,9 @@ development split alone.
 - *Recall* is the share of faults with any alarm; *named* the share where some alarm names the cause. *First cause* is
   the share, among faults with an alarm, where the first one in the report does. Which codes name the cause of an
   operator was written down before anything was measured.
-- A trunk frozen at its initial weights, run under `no_grad`, or left out by an optimizer that holds the last layers
-  alone trains worse, and is what users do on purpose with trunks that are trained: the check tells of it as
-  information, which counts as a miss. Recall is given with such mutants and without; which they are was settled on the
-  development split.
+- A trunk frozen at its initial weights, or run under `no_grad`, trains worse, and is what users do on purpose with
+  trunks that are trained: the check tells of it as information, which counts as a miss. Recall is given with such
+  mutants and without; which they are was settled on the development split.
 - Intervals are Wilson's at 95 %. Cases of one architecture are alike, so that the truth is wider.
 - Nothing is said of faults that no operator injects, of long runs (what is worse after some 200 steps may catch up),
   and of networks that are larger.

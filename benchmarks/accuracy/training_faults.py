@@ -52,7 +52,6 @@ def summed_loss(setup: Setup, _: str) -> Setup | None:
     mild="one",
     moderate="half",
     gross="all but the read-out",
-    meant=("moderate", "gross"),
 )
 def missing_parameters(setup: Setup, level: str) -> Setup | None:
     def held(model: nn.Module) -> Weights:

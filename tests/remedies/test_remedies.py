@@ -128,6 +128,15 @@ def test_inputs_are_standardised_per_feature_over_the_series(batches: Any) -> No
     assert torch.equal(x[:, 3], torch.full((64,), 7.0))
 
 
+def test_of_several_tensors_the_last_are_the_targets() -> None:
+    first, second, targets = torch.randn(64, 4) * 50, torch.randn(64, 4) + 9, torch.randn(64, 4) + 3
+    new = remedies.standardise_inputs(gs.Subject(nn.Bilinear(4, 4, 4), (first, second, targets)))
+    batch = new.batches.first()
+
+    assert [round(float(tensor.mean()), 3) for tensor in batch[:2]] == [0.0, 0.0]
+    assert torch.equal(batch[2], targets)
+
+
 def test_inputs_that_are_not_known_cannot_be_standardised() -> None:
     with pytest.raises(SubjectError, match="forward="):
         remedies.standardise_inputs(gs.Subject(net(), vectors(), forward=lambda m, b: m(b[0]).sum()))

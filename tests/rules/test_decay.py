@@ -80,3 +80,50 @@ def test_a_trial_without_decay(without: float, expected: list[str]) -> None:
     trace = Trace((), loss=2.3, optimizer=OptimizerRecord("AdamW", (0.1,), (1.0,)), trial=trial)
 
     assert [r.code for r in rule_of("OPT007").check(trace) if isinstance(r, Finding)] == expected
+
+
+@pytest.mark.parametrize("decay", [0.05, 3.0])
+def test_each_group_has_its_own_decay(decay: float) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(
+        [
+            {"params": model[0].parameters(), "weight_decay": 1e-4},
+            {"params": model[2].parameters(), "weight_decay": decay},
+        ],
+        lr=0.1,
+    )
+    report = gs.check(model, BATCH, optimizer=optimizer, select="OPT007")
+    nn.functional.cross_entropy(model(BATCH[0]), BATCH[1]).backward()
+    weights = [model[0].weight, model[2].weight]
+    pulls = torch.stack([weight.detach().norm() for weight in weights]) * torch.tensor([1e-4, decay])
+    pull = float(pulls.norm() / torch.cat([weight.grad.flatten() for weight in weights]).norm())
+
+    assert [f.value for f in report.findings] == ([pytest.approx(pull, rel=1e-4)] if decay > 1 else [])
+
+
+def test_decoupled_adam_is_adamw() -> None:
+    assert spoken(lambda p: torch.optim.Adam(p, weight_decay=0.5, decoupled_weight_decay=True), network()) == []
+
+
+def test_a_table_of_which_few_rows_are_read() -> None:
+    class Bag(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.out = nn.Embedding(3000, 64), nn.Linear(64, 4)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.out(self.table(tokens).mean(1))
+
+    model = Bag()
+    batch = torch.randint(3000, (32, 8)), torch.arange(32) % 4
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, weight_decay=5e-4)
+    assert gs.check(model, batch, optimizer=optimizer, select="OPT007").findings == ()
+
+
+def test_without_a_yardstick_nothing_is_said_of_a_trained_network() -> None:
+    model = network()
+    subject = gs.Subject(
+        model, BATCH, optimizer=torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=1.0),
+        forward=lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]),
+    )  # fmt: skip
+    assert gs.check(subject, select="OPT007").findings == ()

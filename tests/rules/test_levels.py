@@ -21,11 +21,24 @@ class Pooled(nn.Module):
         return self.out(self.factor * self.norm(self.inner(x)).mean(self.dim))
 
 
+class Normalized(nn.Module):
+    """Raw inputs that are brought to a common level before the read-out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(12, 3)
+        self.inner = nn.Linear(12, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(nn.functional.normalize(self.inner(1e6 * x.mean(1)), dim=-1))
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
         (Pooled(-1), ["error"]),  # over what the norm has centred: zero but for rounding
         (Pooled(1), []),
+        (Normalized(), []),
         (Pooled(1, 1e-6), ["error"]),
         (Pooled(1, 1e-3), []),
         (Pooled(1, 0.0), []),  # exactly zero on purpose, or for another rule

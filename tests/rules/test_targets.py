@@ -149,6 +149,29 @@ def test_masks_of_one_class_in_all_pictures(batches: int, expected: list[str]) -
         assert spoken("DAT002", nn.Conv2d(3, 4, 1), masks) == []
 
 
+def test_few_labels_among_many_that_are_ignored() -> None:
+    labels = torch.full((64,), -100)
+    labels[:2] = 2
+    assert spoken("DAT002", nn.Linear(16, 3), (INPUTS, labels), nn.CrossEntropyLoss()) == []
+
+
+def test_labels_of_a_step_that_is_written_by_hand() -> None:
+    subject = gs.Subject(
+        nn.Linear(16, 3), (INPUTS, torch.zeros(64).long()), forward=lambda m, b: F.cross_entropy(m(b[0]), b[1])
+    )
+    report = gs.check(subject, select="DAT002")
+    assert report.findings == ()
+    assert [entry.reason for entry in report.not_assessed if "defect" in entry.reason] == []
+
+
+def test_a_loader_that_fails_later_fails_no_check() -> None:
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield INPUTS[:16], torch.zeros(16).long()
+        raise OSError
+
+    assert spoken("DAT002", nn.Linear(16, 3), batches()) == []
+
+
 def test_labels_outside_do_not_keep_the_rest_from_being_measured() -> None:
     model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
     report = gs.check(model, (INPUTS, LABELS + 1), optimizer=torch.optim.SGD(model.parameters(), lr=0.1), steps=2)

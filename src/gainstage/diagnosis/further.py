@@ -8,7 +8,6 @@ from itertools import islice
 
 import torch
 
-from gainstage.errors import GainstageError
 from gainstage.trace import call
 from gainstage.trace.records import Trace
 from gainstage.trace.subject import Subject
@@ -35,7 +34,7 @@ def further_labels(subject: Subject, trace: Trace) -> tuple[FurtherLabels, ...]:
         return ()
     try:
         return tuple(_read(subject, labels))
-    except GainstageError:
+    except Exception:  # What a loader raises later on is no reason to fail over the first batch.
         return ()
 
 

@@ -98,9 +98,12 @@ Change = Callable[[str, torch.Tensor], torch.Tensor]
 
 def _map_inputs(batch: Any, change: Change) -> Any:
     """The batch with ``change(place, tensor)`` in place of every floating input tensor."""
-    if isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
-        return type(batch)((_map_value(batch[0], "", change), *batch[1:]))
-    return _map_value(batch, "", change)
+    if not isinstance(batch, (tuple, list)) or not batch:
+        return _map_value(batch, "", change)
+    inputs, rest = batch[: max(1, len(batch) - 1)], batch[max(1, len(batch) - 1) :]
+    if len(inputs) == 1:
+        return type(batch)((_map_value(inputs[0], "", change), *rest))
+    return type(batch)((*_map_value(tuple(inputs), "", change), *rest))
 
 
 def _map_value(value: Any, place: str, change: Change) -> Any:

@@ -177,8 +177,9 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     References: Goodfellow, Bengio and Courville 2016, section 6.2.2.
     """
     loss = trace.loss_record
-    if loss is not None and loss.labels is not None and loss.labels.improper and trace.first_non_finite is None:
-        yield _improper(loss, loss.labels, trace)
+    if loss is not None and loss.labels is not None and loss.labels.improper:
+        whole = trace.first_non_finite is None
+        yield _improper(loss, loss.labels, trace) if whole else NotAssessed("ACT004", "the outputs are not finite")
         return
     if loss is None or not loss.ops or loss.name == "surrogate":
         yield NotAssessed("ACT004", "needs a loss: the batch has no targets")
@@ -197,7 +198,7 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     )  # fmt: skip
     yield Finding(
         "ACT004", "output-loss-mismatch", severity, "loss", layer.module, message=what,
-        why=_TWICE if layer.op == "log_softmax" and severity == "info" else _SQUASHED,
+        why=_why(layer, loss, severity),
         advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
         fix=fix if fixable and _droppable(layer) else None, layers=(layer.name,),
     )  # fmt: skip
@@ -207,12 +208,12 @@ def _improper(loss: LossRecord, labels: LabelRecord, trace: Trace) -> Finding:
     layer = None if loss.input is None else trace.layers[loss.input]
     spread = [(output.min, output.max) for output in trace.outputs if output.min is not None]
     reach = f", from {spread[0][0]:.3g} to {spread[0][1]:.3g}" if len(spread) == 1 else ""
-    ending = f" The model ends in {layer.op}." if layer is not None else ""
+    ending = f" The model ends in {' and '.join((layer.op, *layer.via))}." if layer is not None else ""
     return Finding(
         "ACT004", "output-loss-mismatch", "error", "loss", layer.module if layer else "",
-        message=f"BCE expects probabilities, and {labels.improper} of {labels.count} outputs are none{reach}.{ending}",
+        message=f"BCE expects probabilities, which {labels.improper} of {labels.count} outputs are not{reach}.{ending}",
         why="The loss takes logarithms of its input, and torch ends the run here.",
-        advice="Use BCEWithLogitsLoss, which applies the sigmoid itself; or end the model in a sigmoid.",
+        advice="Use BCEWithLogitsLoss on raw outputs, which applies the sigmoid itself; or end the model in a sigmoid.",
         value=float(labels.improper), threshold=0.0,
         evidence={"op": layer.op if layer else None, "loss": labels.op}, layers=(layer.name,) if layer else (),
     )  # fmt: skip
@@ -220,6 +221,20 @@ def _improper(loss: LossRecord, labels: LabelRecord, trace: Trace) -> Finding:
 
 _SQUASHED = "The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
 _TWICE = "It costs time and hides the logits, but changes neither loss nor gradient."
+
+
+_MISSED = "What the outputs cannot reach remains an error, whatever is learned."
+_FADING = (
+    "Where the softmax is sure and wrong, its gradient is next to nothing, and squared errors do not make up for it."
+)
+
+
+def _why(layer: LayerRecord, loss: LossRecord, severity: Severity) -> str:
+    if layer.op == "log_softmax" and severity == "info":
+        return _TWICE
+    if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
+        return _FADING if severity == "warning" and layer.op == "softmax" else _MISSED
+    return _SQUASHED
 
 
 def _droppable(layer: LayerRecord) -> bool:
@@ -267,10 +282,15 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
     return _before_several(layer, loss, trace)
 
 
+_REMAKING = frozenset(("mm", "bmm", "addmm", "baddbmm", "matmul", "dot", "mv", "einsum", "logit", "log", "linear"))
+
+
 def _before_several(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
     """Of a loss that adds up several, as BCE and dice: one of them squashes what is squashed already."""
     logits = "binary_cross_entropy_with_logits" in loss.ops
-    if len(trace.outputs) != 1 or not logits or layer.op not in ("relu", "relu6", "sigmoid", "softmax"):
+    # What a product or a logarithm makes of the outputs may be any number.
+    remade = _REMAKING.intersection(loss.ops)
+    if len(trace.outputs) != 1 or not logits or remade or layer.op not in ("relu", "relu6", "sigmoid", "softmax"):
         return None
     what = (
         f"The model ends in {layer.op}, and a part of the loss is BCE-with-logits, which applies a sigmoid of its own."

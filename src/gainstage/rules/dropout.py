@@ -50,8 +50,10 @@ def heavy_dropout(trace: Trace) -> Iterator[Finding | NotAssessed]:
     noise = f"{most.share / (1 - most.share):.3g} times the signal's power" if most.share < 1 else "all there is"
     yield Finding(
         "ACT005", "heavy-dropout", "warning", "activation", most.module,
-        message=f"{most.module or 'The model'} drops {most.share:.0%} of its input{others}: its noise is {noise}.",
+        message=f"The dropout at {most.module or 'the root'} drops {100 * most.share:.3g}% of its input{others}: its "
+        f"noise is {noise}.",
         why="Too little of the signal is left to learn from in any one step.",
-        advice=f"p is the share that is dropped. If {most.share:g} was to be kept, write p={1 - most.share:.2g}.",
+        advice="p is the share that is dropped, 0.1 to 0.5 as a rule"
+        + (f". If {most.share:g} was to be kept, write p={1 - most.share:.2g}." if most.share < 1 else "."),
         value=most.share, threshold=DROPPED.value, evidence={"modules": [entry.module for entry in heavy]},
     )  # fmt: skip

@@ -138,7 +138,7 @@ def _missing_finding(
         f"the loss trains{other}. It lacks {some(names)}" + (f"; {on_purpose}." if on_purpose else "."),
         why="No step ever changes what the optimizer does not hold, though its gradients are computed.",
         advice="Build the optimizer over model.parameters(), or load trained weights. If it is meant, call "
-        "requires_grad_(False) on the rest." if untrained
+        "requires_grad_(False) on the rest; if another optimizer holds it, this is no fault." if untrained
         else "If that is meant, call requires_grad_(False) on the rest: it saves its gradients." if on_purpose
         else "Build the optimizer over model.parameters() once the model is complete, its last layer replaced.",
         value=float(len(missing)), threshold=0.0,

@@ -243,7 +243,7 @@ def signal_vanishes(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: along a run of layers that no norm and no sum interrupts, the rms of the signal falls by more than
         1000 (error: 100,000), and below theory's band for a network of these widths at unit gain. Or the read-out
-        reads less than 1/10,000 of the level that its input is made from.
+        reads less than 1/10,000 of the level that its input is made from, and less than 1/10,000.
     Why it hurts: what reaches the last layers is too small to tell inputs apart; the loss stands at chance.
     How measured: the product of the layers' gains, rms out over rms in, without the read-out; theory's band takes
         in three standard deviations of finite width.
@@ -317,15 +317,16 @@ def _lost(trace: Trace) -> Iterator[Finding]:
     if last is None or last.kind not in MAPS or not last.input_rms:
         return
     source = max((trace.layers[index].rms or 0.0 for index in last.inputs), default=0.0)
-    if last.input_rms >= LOST.value * source:
+    # What is scaled down to a common level is not lost.
+    if last.input_rms >= LOST.value * min(source, 1.0):
         return
-    ways = " and ".join(last.via) or "what stands between"
+    ways = ", ".join(last.via) or "what stands between them"
     yield Finding(
         "INI003", "signal-vanishes", "error", "init", last.module,
-        message=f"{last.name} reads a signal of rms {last.input_rms:.2g}, made from one of {source:.2g}: {ways} takes "
-        "it away.",
+        message=f"{last.name} reads a signal of rms {last.input_rms:.2g}, made from one of {source:.2g} by {ways}.",
         why="The read-out says the same of every input, and passes next to no gradient back.",
-        advice="Look at the dimension: the mean over what a norm has centred is zero for every input.",
+        advice="Look at the dimension of the mean: over what a norm has centred it is zero for every input."
+        if "mean" in last.via else "Look at what scales the signal down between the two.",
         value=last.input_rms / source, threshold=LOST.value, evidence={"via": list(last.via)}, layers=(last.name,),
     )  # fmt: skip
 

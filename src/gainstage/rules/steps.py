@@ -79,7 +79,9 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if size > WILD.value:
         severity: Severity = "error" if size > WILD_ERROR.value else "warning"
         yield _too_high(trace, severity, size, WILD.value, _thrown(step, size))
-    elif what := _leapt(step, size) or _calmer(trace) or _thrown_off(trace, step):
+    elif what := _leapt(step, size):
+        yield _too_high(trace, "warning", size, LEAP.value, what)
+    elif what := _calmer(trace) or _thrown_off(trace, step):
         yield _too_high(trace, "warning", size, WILD.value, what)
 
 
@@ -126,7 +128,8 @@ def _calmer(trace: Trace) -> str:
     if best is None or not best.end < CALMER.value * end:
         return ""
     own = f"at {end:.3g}" if math.isfinite(end) else "outside of the finite numbers"
-    return f"is too long: a trial of {trace.trial.steps} steps ends {own}, and at {best.rate:g} at {best.end:.3g}"
+    other = f"with {best.rate:g} at {best.end:.3g}"
+    return f"is too long: a trial of {trace.trial.steps} steps ends {own}, and {other}"
 
 
 def _thrown_off(trace: Trace, step: StepRecord) -> str:
@@ -245,7 +248,7 @@ def _swifter(trace: Trace) -> str:
     for variant in trace.trial.variants:
         if variant.change == "lr" and variant.factor > 1 and variant.end < SWIFTER.value * end:
             return (
-                f"is too short: a trial of {trace.trial.steps} steps ends at {end:.3g}, and at {variant.rate:g} at "
+                f"is too short: a trial of {trace.trial.steps} steps ends at {end:.3g}, and with {variant.rate:g} at "
                 f"{variant.end:.3g}"
             )
     return ""

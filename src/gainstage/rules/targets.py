@@ -158,7 +158,8 @@ def _alike(trace: Trace, labels: LabelRecord | None) -> Finding | None:
     """Targets of a batch that are all one, of classes or of numbers."""
     if labels is not None and any(batch.same < batch.count for batch in trace.further):
         # Places of one picture are alike, and tell nothing of the order of the samples.
-        return _sorted(labels, trace.further) if labels.count == trace.targets[0].shape[0] else None
+        one_each = len(trace.targets) == 1 and labels.count == trace.targets[0].shape[0]
+        return _sorted(labels, trace.further) if one_each else None
     return _one_class(trace, labels) or _one_value(trace)
 
 
@@ -188,19 +189,21 @@ def _by_turns(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> bool:
 
 
 def _one_class(trace: Trace, labels: LabelRecord | None) -> Finding | None:
-    if labels is None or labels.classes is None or not labels.given or not trace.targets[0].shape:
+    target = trace.targets[0].shape if len(trace.targets) == 1 else ()
+    # Where most labels are ignored the others are few.
+    if labels is None or labels.classes is None or not labels.given or labels.count != math.prod(target):
         return None
     further = trace.further
-    samples = trace.targets[0].shape[0] + sum(batch.samples for batch in further)
-    count = labels.count + sum(batch.count for batch in further)
+    samples = target[0] + sum(batch.samples for batch in further) if target else 0
     if samples < MANY.value or labels.low != labels.high or labels.classes < BINARY:
         return None
     where = f"the first {len(further) + 1} batches" if further else "the batch"
     return _finding(
         "info" if labels.classes == BINARY else "warning",
-        f"All {count} labels of {where} are {labels.low:.0f}, of {labels.classes} classes.",
+        f"All labels of the {samples} samples of {where} are {labels.low:.0f}, of {labels.classes} classes.",
         "On such batches the network learns to answer one class, and forgets it with the next batch.",
-        "Shuffle the data: they may be sorted by class. If one class is that common, look at a larger batch.",
+        "Shuffle the data: they may be sorted by class. Look at how labels or masks are read: a division may have made "
+        "them one.",
         "one_class", float(samples), MANY.value,
     )  # fmt: skip
 

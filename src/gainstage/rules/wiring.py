@@ -159,19 +159,21 @@ def _dropped(trace: Trace) -> Finding | None:
 def _constant(trace: Trace) -> Finding | None:
     """A softmax over the one score that a map gives each place: attention that weighs all places alike."""
     for layer in trace.layers:
-        dim = int((layer.attributes or {}).get("dim", -1))
-        if layer.op != "softmax" or not layer.inputs or len(layer.shape) < 3 or layer.shape[dim] != 1:
+        if layer.op != "softmax" or len(layer.inputs) != 1 or len(layer.shape) < 3 or layer.via:
             continue
-        scores = trace.layers[layer.inputs[0]]
-        places = [size for at, size in enumerate(layer.shape) if at not in (0, dim)]
-        # One key to attend to leaves a single weight, too, and is a matter of the data.
-        if scores.kind == "linear" and scores.shape[-1] == 1 and max(places) > 1:
+        scores, last = trace.layers[layer.inputs[0]], len(layer.shape) - 1
+        # One key to attend to leaves a single weight, too, and is a matter of the data: its size is no map's.
+        over_one = layer.shape[last] == 1 and int((layer.attributes or {}).get("dim", -1)) == last
+        if scores.kind != "linear" or scores.shape != layer.shape or not over_one:
+            continue
+        size, place = max((size, at) for at, size in enumerate(layer.shape[:last]) if at)
+        if size > 1:
             return Finding(
                 "GRD003", "no-gradient", "warning", "wiring", layer.module,
-                message=f"{layer.name} is a softmax over dimension {dim} of {layer.shape}, a single value: it is 1 for "
-                f"every place, and {scores.name}, which computes the scores, receives no gradient.",
+                message=f"{layer.name} is a softmax over dimension {last} of {layer.shape}, a single value: it is 1 "
+                f"for every place, and {scores.name}, which computes the scores, receives no gradient.",
                 why="All places get the same weight, and what should tell them apart cannot learn to.",
-                advice=f"Take the softmax over the places, dimension {layer.shape.index(max(places))}.",
+                advice=f"Take the softmax over the places, dimension {place} if the samples stand in dimension 0.",
                 value=1.0, threshold=1.0, evidence={"kind": "constant"}, layers=(layer.name, scores.name),
             )  # fmt: skip
     return None

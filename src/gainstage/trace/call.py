@@ -45,7 +45,8 @@ def unpack(batch: Any) -> Unpacked:
     size = f" of {len(entries)}" if isinstance(batch, (tuple, list)) else ""
     raise SubjectError(
         f"Subject: a batch must be (inputs, targets), a dict or a tensor, got {type(batch).__name__}{size}. "
-        "Put several inputs into a tuple of their own: ((a, b), targets); or pass forward=."
+        "Put several inputs before the targets, (a, b, targets), or into a tuple of their own, ((a, b), targets); or "
+        "pass forward=."
     )
 
 

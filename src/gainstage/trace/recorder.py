@@ -309,13 +309,21 @@ def _optimizer_record(subject: Subject) -> OptimizerRecord | None:
     modules = (model, subject.loss) if isinstance(subject.loss, nn.Module) else (model,)
     everything = {id(parameter) for module in modules for parameter in module.parameters()}
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
-    decayed = {id(p) for group in optimizer.param_groups if group.get("weight_decay") for p in group["params"]}
+    groups = [group for group in optimizer.param_groups if group.get("weight_decay")]
+    decays = {id(p): float(group["weight_decay"]) for group in groups for p in group["params"]}
+    decayed = {name: decays[key] for key, name in own.items() if key in decays}
     return OptimizerRecord(
         type(optimizer).__name__,
         tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups),
         tuple(float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups),
         tuple(name for key, name in own.items() if key not in set(held)),
         sum(key not in everything for key in held),
-        tuple(name for key, name in own.items() if key in decayed),
+        tuple(decayed),
+        tuple(decayed.values()),
+        type(optimizer).__name__ not in COUPLED or any(group.get("decoupled_weight_decay") for group in groups),
         bool(optimizer.state),
     )
+
+
+# Of torch.optim, those that add the decay to the gradient, unless they are told otherwise.
+COUPLED = frozenset(("SGD", "ASGD", "Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop"))

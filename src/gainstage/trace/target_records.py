@@ -45,7 +45,7 @@ class LabelRecord:
         """Why the loss cannot be computed at all, with the rule that tells of it; empty if it can."""
         if self.outside:
             return "labels name no class (DAT002)"
-        return "the outputs are no probabilities (ACT004)" if self.improper else ""
+        return "the outputs are no probabilities" if self.improper else ""
 
 
 @dataclass(frozen=True)

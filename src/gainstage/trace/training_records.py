@@ -15,6 +15,8 @@ class OptimizerRecord:
 
     Attributes:
         decayed: Names of the parameters in groups whose weight decay is not zero.
+        decays: Those of these parameters' groups, in the same order.
+        decoupled: Whether decay is a share of the weights, as AdamW's, and no part of the gradient.
         stepped: Whether it has made steps before.
     """
 
@@ -24,6 +26,8 @@ class OptimizerRecord:
     missing: tuple[str, ...] = ()
     foreign: int = 0
     decayed: tuple[str, ...] = ()
+    decays: tuple[float, ...] = ()
+    decoupled: bool = False
     stepped: bool = False
 
 
