@@ -49,3 +49,24 @@ def test_what_reaches_the_read_out(model: nn.Module, expected: list[str]) -> Non
     findings = gs.check(model, (torch.randn(32, 12, 12), torch.randint(3, (32,))), select="INI003").findings
 
     assert [(f.severity, f.module) for f in findings] == [(severity, "out") for severity in expected]
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid])
+@pytest.mark.parametrize(("std", "expected"), [(1.0, ["INI002"]), (0.1, [])])
+def test_weights_that_drive_activations_onto_their_plateaus(
+    activation: type[nn.Module], std: float, expected: list[str]
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(100, 64), activation(), nn.Linear(64, 64), activation(), nn.Linear(64, 3))
+    for layer in model[::2]:
+        nn.init.normal_(layer.weight, std=std)
+    findings = gs.check(model, (torch.randn(64, 100), torch.randint(3, (64,)))).findings
+
+    assert [f.code for f in findings if f.severity != "info"][:1] == expected
+
+
+def test_plateaus_that_loud_inputs_reach_are_theirs() -> None:
+    model = nn.Sequential(nn.Linear(100, 64), nn.Tanh(), nn.Linear(64, 3))
+    findings = gs.check(model, (100 * torch.randn(64, 100), torch.randint(3, (64,))), select="INI002").findings
+
+    assert findings == ()

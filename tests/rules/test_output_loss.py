@@ -87,6 +87,11 @@ def test_logits_that_are_capped_on_purpose() -> None:
     assert found(Capped(), LABELS, nn.CrossEntropyLoss()) == []
 
 
+def test_cross_entropy_of_probabilities_over_one_output() -> None:
+    assert [f.code for f in found(ending(outputs=1), torch.rand(32, 1).round(), nn.CrossEntropyLoss())] == ["ACT004"]
+    assert found(ending(), F.one_hot(LABELS, 3).float(), nn.CrossEntropyLoss()) == []
+
+
 def test_squared_errors_of_softmax_on_one_hot_targets() -> None:
     one_hot = F.one_hot(LABELS, 3).float()
     assert [f.severity for f in found(ending(nn.Softmax(dim=1)), one_hot, nn.MSELoss())] == ["warning"]

@@ -306,3 +306,27 @@ def test_a_softmax_over_one_score(dim: int, places: int, keys: int, expected: li
     findings = gs.check(Attending(dim, keys), batch, select="GRD003").findings
 
     assert [f.severity for f in findings if f.evidence.get("kind") == "constant"] == expected
+
+
+class Skips(nn.Module):
+    """A stream of residual maps of which only what leaves it sideways is read, as in WaveNet."""
+
+    def __init__(self, *, listed: bool) -> None:
+        super().__init__()
+        maps = [nn.Linear(16, 16) for _ in range(3)]
+        self.residual = nn.ModuleList(maps) if listed else maps
+        if not listed:
+            self.first, self.second, self.third = maps
+        self.skips, self.out = nn.ModuleList(nn.Linear(16, 8) for _ in range(3)), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(())
+        for residual, skip in zip(self.residual, self.skips, strict=True):
+            total = total + skip(torch.tanh(x))
+            x = x + residual(torch.tanh(x))
+        return self.out(total)
+
+
+@pytest.mark.parametrize(("listed", "expected"), [(True, ["info"]), (False, ["warning"])])
+def test_the_last_of_a_list_may_go_nowhere(listed: bool, expected: list[str]) -> None:
+    assert spoken("GRD003", Skips(listed=listed)) == expected

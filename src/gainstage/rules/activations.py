@@ -251,6 +251,9 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
     if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
         what = "Cross-entropy over a single output is 0, whatever the model says."
         return "error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.", False
+    if loss.ops[0] == "log_softmax" and len(layer.shape) == 2 and layer.shape[1] == 1 and not loss.via:
+        what = "Cross-entropy over a single output is 0, or a constant, whatever the model says."
+        return "error", what, "Use BCEWithLogitsLoss for a single output, or one output per class.", False
     if layer.op in ("softmax", "log_softmax"):
         misplaced = _misplaced_softmax(layer)
         if misplaced is not None:

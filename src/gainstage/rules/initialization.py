@@ -21,6 +21,10 @@ GROWTH_ERROR = Threshold("growth_error", 2.0, "decades of rms", CALIBRATED)
 BRANCH_GROWTH = Threshold("branch_growth", 2.0, "decades of rms", "residual branches of published networks reach 1.5")
 FAINT = Threshold("faint", 0.1, "rms", "inputs of std 0.1 cost nothing, of 0.01 9 points (docs/thresholds.md)")
 LOUD = Threshold("loud", 3.0, "rms", "inputs of std 10 cost 2 to 3 points (docs/thresholds.md)")
+PLATEAU = Threshold("plateau", 0.5, "share of outputs", "as of ACT002, which then has its cause")
+WIDE = Threshold(
+    "wide", 10.0, "fan_in·Var W", "3 times the standard deviation that keeps the level; ACT002 speaks then"
+)
 LOST = Threshold("lost", 1e-4, "of the level that it was made from", "averages of a thousand values keep 1/30")
 EXPLAINED = Threshold("explained", 0.5, "share of the change", "a cause explains at least half of what it causes")
 
@@ -88,7 +92,9 @@ def segment_gradient_change(segment: Segment) -> float | None:
         "NUM001",
         "OPT001", "OPT002", "OPT003", "OPT004", "OPT005",
     ),
-    thresholds=(FALL, GROWTH, BRANCH_GROWTH, FAINT, LOUD, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED),
+    thresholds=(
+        FALL, GROWTH, BRANCH_GROWTH, FAINT, LOUD, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED, PLATEAU, WIDE,
+    ),
     claims=("he-variance", "glorot-variance", "mismatch-decay"),
     bad="""
         import torch, gainstage as gs
@@ -117,7 +123,8 @@ def gain_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The weights' scale does not fit the activations behind them, and over depth that adds up.
 
     What: in a run of layers that no norm and no sum interrupts, fan_in·Var W is off the value that preserves the
-        signal before the activation that follows, and signal or gradient change by more than the thresholds.
+        signal before the activation that follows, and signal or gradient change by more than the thresholds; or it is
+        above 10 and half of the activation's outputs lie on its plateaus, from inputs at the usual level.
     Why it hurts: a small factor a layer is a large one over thirty: the last layers see nothing of the input, or
         the first layers nothing of the loss.
     How measured: fan_in·mean(W²) as it is now, against 1/E φ² for rectifiers and 1/φ′(0)² for saturating
@@ -136,6 +143,38 @@ def gain_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if found:
         symptom, segment = max(found, key=lambda pair: abs(pair[0]))
         yield _mismatched(segment, symptom, runs=len(found))
+    else:
+        yield from _saturating(trace)
+
+
+def _saturating(trace: Trace) -> Iterator[Finding]:
+    """Weights that drive the activations behind them onto their plateaus, from inputs that would not.
+
+    There the level can grow no further, and what the weights do does not show in it.
+    """
+    found = [
+        (layer, behind, size)
+        for segment in segments(trace)
+        for layer in segment.maps
+        if (behind := segment.activation_after(layer)) is not None
+        and (behind.saturated_fraction or 0.0) >= PLATEAU.value
+        and (size := weight_var(layer) or 0.0) >= WIDE.value
+        and (layer.input_rms or math.inf) <= LOUD.value
+    ]
+    if not found:
+        return
+    layer, behind, size = max(found, key=lambda entry: entry[2])
+    more = f", and {counted(len(found) - 1, 'more layer')} likewise" if len(found) > 1 else ""
+    yield Finding(
+        "INI002", "gain-mismatch", "warning", "init", layer.module,
+        message=f"The weights of {layer.name} are drawn too wide for the {behind.op} behind it{more}: fan_in·Var W is "
+        f"{size:.3g} where about 1 keeps the signal, and {behind.saturated_fraction or 0.0:.0%} of its outputs lie on "
+        "its plateaus.",
+        why="On a plateau the slope is nearly zero: little of the gradient comes back through it.",
+        advice="Initialize for what follows: std = √(1/fan_in), as Xavier's scheme has it, not a fixed one.",
+        value=size, threshold=WIDE.value, evidence={"weight_var": size, "saturated": behind.saturated_fraction},
+        fix=reinitialize("INI002"), layers=tuple(entry[0].name for entry in found),
+    )  # fmt: skip
 
 
 def _explained_symptom(segment: Segment) -> float | None:

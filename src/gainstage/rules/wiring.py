@@ -145,8 +145,11 @@ def _dropped(trace: Trace) -> Finding | None:
     if not dropped:
         return None
     names = tuple(dict.fromkeys(layer.name for layer in dropped))
+    listed = {_place(trace.layers[position]) for position in heard}
+    # The last one of a list whose others are heard: the stream that it adds to ends before it.
+    severity: Severity = "info" if all(_place(layer) in listed - {""} for layer in dropped) else "warning"
     return Finding(
-        "GRD003", "no-gradient", "warning", "wiring", dropped[0].module,
+        "GRD003", "no-gradient", severity, "wiring", dropped[0].module,
         message=f"What is computed by {some(names)} goes nowhere: neither the loss nor the model's output is made of "
         f"it, and {counted(len(names), 'trainable layer')} cannot learn.",
         why="What receives no gradient keeps its initial values for ever, and the network is smaller than it looks.",
@@ -154,6 +157,12 @@ def _dropped(trace: Trace) -> Finding | None:
         "pass no gradient on.",
         value=float(len(names)), threshold=0.0, evidence={"kind": "dropped"}, layers=names,
     )  # fmt: skip
+
+
+def _place(layer: LayerRecord) -> str:
+    """The list of modules that the layer is one of; empty if it is of none."""
+    path, _, last = layer.module.rpartition(".")
+    return path if last.isdigit() else ""
 
 
 def _constant(trace: Trace) -> Finding | None:
