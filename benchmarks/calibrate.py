@@ -22,7 +22,7 @@ from torch import nn
 
 import gainstage as gs
 from gainstage.rules import signal
-from gainstage.rules.initialization import accumulated_mismatch
+from gainstage.rules.weight_scales import accumulated_mismatch
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "elu": nn.ELU, "silu": nn.SiLU,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gainstage.rules.initialization import scheme_of
+from gainstage.rules.weight_scales import scheme_of
 from gainstage.trace.records import LayerRecord
 
 # Values of a weight: the variance of fewer scatters so far that trained ones may fit a scheme by chance.

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.rules.gradients import GRADIENT_FALL, GRADIENT_GROWTH
 from gainstage.rules.prediction import preserving_weight_var, unit_gain_bands, weight_var
 from gainstage.rules.signal import MAPS, Segment, in_branch, of_one_step, segments
+from gainstage.rules.weight_scales import factor, mismatches, reinitialize, scheme_of
 from gainstage.trace.records import LayerRecord, Trace
 
 CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
@@ -27,54 +27,6 @@ WIDE = Threshold(
 )
 LOST = Threshold("lost", 1e-4, "of the level that it was made from", "averages of a thousand values keep 1/30")
 EXPLAINED = Threshold("explained", 0.5, "share of the change", "a cause explains at least half of what it causes")
-
-
-def reinitialize(code: str) -> Fix:
-    """The fix of all findings whose cause is the scale of the weights."""
-    summary = "Re-draw the weights of every layer for the activation that follows it (gs.initialize)."
-    return Fix(code, "", summary, "reinitialize", {"scheme": "auto", "seed": 0})
-
-
-def factor(decades: float) -> str:
-    """10^decades as a reader takes it in: ``a factor 30``, ``a factor 4e+06``."""
-    if math.isinf(decades):
-        return "everything"
-    size = 10 ** abs(decades)
-    return f"a factor {size:.1f}" if size < 10 else f"a factor {size:.0f}" if size < 1e4 else f"a factor {size:.0e}"
-
-
-def mismatches(segment: Segment) -> list[tuple[LayerRecord, float]]:
-    """Each hidden map with log10 of its gain over the one that preserves the level before its activation."""
-    found: list[tuple[LayerRecord, float]] = []
-    for layer in segment.maps:
-        actual, preserving = weight_var(layer), preserving_weight_var(segment.activation_after(layer))
-        if actual is not None and preserving is not None:
-            found.append((layer, 0.5 * math.log10(actual / preserving) if actual > 0 else -math.inf))
-    return found
-
-
-def accumulated_mismatch(trace: Trace) -> float:
-    """The mismatch of the worst segment, in decades."""
-    sums = [sum(value for _, value in mismatches(segment)) for segment in segments(trace)]
-    return max(sums, key=abs, default=0.0)
-
-
-def scheme_of(layer: LayerRecord) -> str | None:
-    """The well-known scheme whose variance these weights have, within what as many random draws scatter."""
-    actual, fan_in, fan_out = weight_var(layer), layer.fan_in, layer.fan_out
-    if actual is None or not fan_in or not fan_out:
-        return None
-    count = fan_in * fan_out
-    tolerance = max(0.03, 4 * math.sqrt(2 / count))
-    candidates = {
-        "He's scheme": 2.0,
-        "Xavier/Glorot's scheme": 2 * fan_in / (fan_in + fan_out),
-        "torch's default (kaiming_uniform, a=√5)": 1 / 3,
-        "LeCun's scheme": 1.0,
-    }
-    near = {name: abs(actual / value - 1) for name, value in candidates.items()}
-    best = min(near, key=near.__getitem__)
-    return best if near[best] <= tolerance else None
 
 
 def segment_gradient_change(segment: Segment) -> float | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
-from gainstage.rules.initialization import reinitialize
 from gainstage.rules.prediction import weight_var
 from gainstage.rules.signal import MAPS, consumers
+from gainstage.rules.weight_scales import reinitialize
 from gainstage.trace.records import LayerRecord, Trace
 from gainstage.trace.training_records import StepRecord
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, counted, rule
-from gainstage.rules.initialization import reinitialize
 from gainstage.rules.signal import MAPS, shut
+from gainstage.rules.weight_scales import reinitialize
 from gainstage.trace.records import LayerRecord, Trace
 
 NOISE = Threshold("noise", 1e-5, "of the largest gradient rms", "rounding in float32 sums of a thousand terms")
