@@ -84,7 +84,7 @@ def test_knows_of_steps_and_schedules() -> None:
 
 
 class Broken(torch.optim.SGD):
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # as users write it
         raise LookupError
 
 

@@ -35,7 +35,7 @@ def first_step(subject: Subject, seed: int = 0, recorded: Recording | None = Non
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return StepRecord(reason="a step inside a process group would wait for the other ranks")
     try:
-        # A copy of a compiled model would be compiled anew, for seconds, to run three times.
+        # A copy of a compiled model would be compiled anew, for seconds, to run once.
         with gradients_kept(subject), eager():
             return _measured(subject, seed, recorded)
     except Exception as error:  # An optimizer may fail in any way, and the rest of the check must not fail with it.

@@ -341,7 +341,7 @@ def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
     return None
 
 
-NORMED = 3.0  # standard deviations: a norm's outputs have a mean of 0 and a standard deviation of 1
+NORMED = 3.0  # standard deviations, by the rule of thumb: a norm's outputs have a mean of 0 and one of 1
 
 
 def _normed_outputs(layer: LayerRecord, target: TensorRecord) -> Verdict | None:

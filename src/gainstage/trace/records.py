@@ -307,7 +307,7 @@ class Trace:
             row.pop("attributes")
             row["finite"] = layer.finite
             for key in ("shape", "inputs", "via", "parameters"):
-                row[key] = list(row[key])  # type: ignore[call-overload]
+                row[key] = list(row[key])  # type: ignore[call-overload]  # tuples, all of them
             row["modifiers"] = [f"{op} {parameter}" for op, parameter in layer.modifiers]
             if isinstance(norm, dict):
                 row.update({f"norm_{key}": value for key, value in norm.items()})
