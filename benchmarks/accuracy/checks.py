@@ -12,11 +12,12 @@ from accuracy.cases import Case, Extent, built
 from accuracy.setup import Setup, batches
 from accuracy.store import Row, Store
 from gainstage.diagnosis.check import DEFECT, judged
+from gainstage.diagnosis.suspicions import suspicions
 from gainstage.diagnosis.trial import short_trial, trial_of
 from gainstage.errors import GainstageError
 from gainstage.landscape.training import BATCHES
 from gainstage.rules.base import Finding
-from gainstage.trace.training_records import VariantRecord
+from gainstage.trace.training_records import EvaluationRecord, VariantRecord
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Checked:
 
 def subject_of(setup: Setup, seed: int) -> gs.Subject:
     setup.model.train()
-    series = list(islice(batches(setup, seed), BATCHES))
+    # One pass over the data, as of a loader.
+    series = list(islice(batches(setup, seed), min(BATCHES, len(setup.data.train_inputs) // setup.batch_size)))
     return gs.Subject(setup.model, series, setup.loss, setup.optimizer())
 
 
@@ -49,10 +51,15 @@ def trial_row(case: Case, seed: int, extent: Extent) -> Row:
     setup = built(case, seed, extent)
     assert setup is not None
     try:
-        trial = short_trial(subject_of(setup, seed), extent.trial, seed)
+        subject = subject_of(setup, seed)
+        trial = short_trial(subject, extent.trial, seed, suspicions(gs.record(subject)))
     except (GainstageError, RuntimeError, ValueError, IndexError) as error:
         return {"losses": None, "raised": f"{type(error).__name__}: {error}"}
-    return {"losses": [float(f"{loss:.6g}") for loss in trial.losses], "variants": [asdict(v) for v in trial.variants]}
+    return {
+        "losses": [float(f"{loss:.6g}") for loss in trial.losses],
+        "variants": [asdict(variant) for variant in trial.variants],
+        "evaluation": None if trial.evaluation is None else asdict(trial.evaluation),
+    }
 
 
 def checked(cases: Sequence[Case], store: Store, extent: Extent, workers: int = 1) -> list[Checked]:
@@ -78,7 +85,9 @@ def _checked(case: Case, seed: int, row: Mapping[str, Any], extent: Extent) -> C
     labels = trace.loss_record.labels if trace.loss_record is not None else None
     if row["losses"] is not None and not (labels is not None and labels.refused):
         variants = tuple(VariantRecord(**variant) for variant in row["variants"])
-        trace = replace(trace, trial=trial_of(extent.trial, row["losses"], subject.batches.take(BATCHES), variants))
+        evaluation = None if row["evaluation"] is None else EvaluationRecord(**row["evaluation"])
+        trial = trial_of(extent.trial, row["losses"], subject.batches.take(BATCHES), variants, evaluation)
+        trace = replace(trace, trial=trial)
     return Checked(case, seed, _alarms(report.findings), _alarms(judged(trace).findings))
 
 

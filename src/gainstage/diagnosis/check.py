@@ -10,11 +10,14 @@ from gainstage.diagnosis.first_step import first_step
 from gainstage.diagnosis.further import further_labels
 from gainstage.diagnosis.mixing import mixing
 from gainstage.diagnosis.records import Diagnosis
+from gainstage.diagnosis.reshaped import confirmed_reshapes
 from gainstage.diagnosis.selection import ModuleIgnores, ModulePatterns, Patterns, module_ignores, selected
+from gainstage.diagnosis.suspicions import suspicions
 from gainstage.diagnosis.trial import short_trial
 from gainstage.errors import InputError, SubjectError
 from gainstage.rules import RULES, Rule, ranked
 from gainstage.rules.base import Finding, NotAssessed
+from gainstage.rules.tried import weighed
 from gainstage.seeding import preserved_rng
 from gainstage.trace import Trace
 from gainstage.trace.recorder import recording
@@ -68,24 +71,27 @@ def diagnose(
         if labels is not None and labels.refused:
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason=labels.refused)), rules, ignores)
-        trace = replace(trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace))
+        trace = replace(
+            trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace),
+            reshapes=confirmed_reshapes(looked, trace),
+        )  # fmt: skip
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(looked, seed, recorded))
         if steps:
-            trace = replace(trace, trial=_trial(subject, steps, seed))
+            trace = replace(trace, trial=_trial(subject, steps, seed, suspicions(trace)))
     return judged(trace, rules, ignores)
 
 
-def _trial(subject: Subject, steps: int, seed: int) -> TrialRecord:
+def _trial(subject: Subject, steps: int, seed: int, suspected: tuple[str, ...]) -> TrialRecord:
     """A trial; one that fails, as of a model that cannot be copied, leaves what else was found standing."""
     try:
-        return short_trial(subject, steps, seed)
+        return short_trial(subject, steps, seed, suspected)
     except SubjectError as error:
         return TrialRecord(steps, (), reason=" ".join(str(error).split())[:300])
 
 
 def judged(trace: Trace, rules: Iterable[Rule] = RULES, ignores: ModuleIgnores | None = None) -> Diagnosis:
-    """The rules' findings on a trace but for those that are ignored where they are, ranked."""
+    """The rules' findings on a trace but for those that are ignored where they are, weighed by its trial and ranked."""
     findings: list[Finding] = []
     not_assessed: list[NotAssessed] = []
     rules = tuple(rules)
@@ -95,7 +101,7 @@ def judged(trace: Trace, rules: Iterable[Rule] = RULES, ignores: ModuleIgnores |
                 # Before they are ranked: what is not reported explains nothing.
                 if ignores is not None and ignores.cover(result):
                     continue
-                findings.append(replace(result, claims=rule.claims))
+                findings.append(weighed(replace(result, claims=rule.claims), trace))
             else:
                 not_assessed.append(result)
     return Diagnosis(ranked(findings, {rule.code: rule for rule in rules}), tuple(not_assessed), trace)

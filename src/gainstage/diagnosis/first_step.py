@@ -12,7 +12,7 @@ import torch
 from gainstage.landscape.objective import Objective
 from gainstage.landscape.training import gradients_kept
 from gainstage.landscape.update import proposed_update
-from gainstage.landscape.zero_output import zero_output_loss
+from gainstage.landscape.zero_output import constant_output_loss, zero_output_loss
 from gainstage.trace.eager import eager
 from gainstage.trace.recorder import Recording
 from gainstage.trace.subject import Subject
@@ -64,9 +64,10 @@ def _measured(subject: Subject, seed: int, recorded: Recording | None) -> StepRe
         # A loss of the original's parameters alone is not the copy's: its gradient is asked for to have that said.
         objective.gradient(batch)
     ratios = _ratios(objective, update)
+    outputs = None if recorded is None else recorded.outputs
     return replace(
         facts, loss=loss, loss_after=after,
-        zero_loss=zero_output_loss(objective, None if recorded is None else recorded.outputs),
+        zero_loss=zero_output_loss(objective, outputs), constant_loss=constant_output_loss(objective, outputs),
         promise=-float(torch.dot(gradient, update)) / abs(loss) if loss else None,
         update_ratio=median(entry.ratio for entry in ratios) if ratios else None,
         least=min(ratios, key=lambda entry: entry.ratio, default=None),

@@ -1,7 +1,11 @@
-"""Whether the samples of a batch are kept apart: one of them is exchanged, and the others' outputs are looked at."""
+"""What outputs owe to what: to other samples of the batch, to the parts of their own input, to the order of tokens.
+
+Parts of a few samples are exchanged, and the outputs are looked at.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +21,10 @@ from gainstage.trace.training_records import MixingRecord
 
 # Samples that are run; of a large batch they are a small part of its cost.
 FEW = 8
+ROUNDING = 1e-6
+# Sums in another order differ by rounding; what a position adds to an output does so by more.
+EXACT = 1e-5
+LONG = 8
 
 
 def mixing(subject: Subject, trace: Trace, seed: int = 0) -> MixingRecord:
@@ -54,9 +62,14 @@ def _rows(batch: Any) -> int | str:
     """How many samples there are, each with a row of every input and with one target; or why that is not known."""
     unpacked = call.unpack(batch)
     targets = unpacked.targets
-    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2) or (targets.ndim == 2 and targets.shape[1] != 1):
-        return "needs one target for each sample: they tell which dimension the samples stand in"
     inputs = _inputs(batch)
+    # Pictures and clips stand in dimension 0; of smaller tensors it may be that of the steps.
+    pictures = bool(inputs) and all(tensor.ndim >= 4 and tensor.is_floating_point() for tensor in inputs)
+    each = isinstance(targets, Tensor) and (
+        targets.ndim == 1 or (targets.ndim == 2 and (pictures or targets.shape[1] == 1))
+    )
+    if not isinstance(targets, Tensor) or not each:
+        return "needs one target for each sample: they tell which dimension the samples stand in"
     if not inputs or any(tensor.ndim == 0 or tensor.shape[0] != len(targets) for tensor in inputs):
         return "the inputs have not one row for each target"
     if max(tensor.ndim + (not tensor.is_floating_point()) for tensor in inputs) < 3:
@@ -79,7 +92,56 @@ def _measured(subject: Subject, batch: Any, rows: int, trace: Trace, seed: int) 
         return MixingRecord(
             reason="the outputs compare the samples with each other: they are as wide as the batch is long"
         )
-    return _compared(before, after, count)
+    found = _compared(before, after, count)
+    if found.reason or before is None or (found.spread or 0.0) < ROUNDING:
+        return found
+    return replace(
+        found, unread=_unread(subject, few, before, seed), orderless=_orderless(subject, few, before, trace, seed)
+    )
+
+
+def _unread(subject: Subject, few: Any, before: Tensor, seed: int) -> str:
+    """The half of the positions that may be another sample's without any output being another."""
+    inputs = _inputs(few)
+    # Steps of a sequence, or rows of a picture.
+    along = 2 if inputs[0].ndim == 4 else 1
+    if len(inputs) != 1 or inputs[0].ndim not in (2, 3, 4) or inputs[0].shape[along] < LONG:
+        return ""
+    size = inputs[0].shape[along]
+    for name, start in (("first", 0), ("second", size // 2)):
+        changed = _copied(few)
+        part = _inputs(changed)[0].narrow(along, start, size // 2)
+        other = part.roll(1, 0)
+        if torch.equal(part, other):
+            continue  # padding
+        part.copy_(other)
+        if _same(before, _said(subject, changed, seed)):
+            return name
+    return ""
+
+
+def _orderless(subject: Subject, few: Any, before: Tensor, trace: Trace, seed: int) -> bool | None:
+    """Whether attention over tokens tells nothing of their order."""
+    inputs = _inputs(few)
+    attends = any(layer.kind == "attention" or layer.op == "softmax" for layer in trace.layers)
+    if len(inputs) != 1 or inputs[0].ndim != 2 or inputs[0].is_floating_point() or not attends:
+        return None
+    changed = _copied(few)
+    tensor = _inputs(changed)[0]
+    order = torch.arange(tensor.shape[1] - 1, -1, -1, device=tensor.device)
+    if bool((tensor[:, order] == tensor).all()):
+        return None
+    tensor.copy_(tensor[:, order].clone())
+    after = _said(subject, changed, seed)
+    per_token = before.ndim > 2 and before.shape[1] == tensor.shape[1]
+    return _same(before, after) or (per_token and after is not None and _same(before[:, order], after))
+
+
+def _same(before: Tensor, after: Tensor | None) -> bool:
+    if after is None or before.shape != after.shape:
+        return False
+    before, after = before.detach().double(), after.detach().double()
+    return float((after - before).abs().max()) <= EXACT * float(before.abs().max())
 
 
 def _one_row_each(said: Tensor, rows: int, trace: Trace) -> bool:
@@ -99,11 +161,14 @@ def _compared(before: Tensor | None, after: Tensor | None, count: int) -> Mixing
     if before is None or after is None or before.ndim == 0 or len(before) != count or before.shape != after.shape:
         return MixingRecord(reason="the output has not one row for each sample")
     before, after = before.detach().double(), after.detach().double()
-    spread = float((before - before.mean(0)).square().mean().sqrt()) or float(before.square().mean().sqrt())
+    level = float(before.square().mean().sqrt())
+    spread = float((before - before.mean(0)).square().mean().sqrt())
     moved = float((after - before)[1:].abs().max())
-    if not spread or not bool(before.isfinite().all() & after.isfinite().all()):
+    if not level or not bool(before.isfinite().all() & after.isfinite().all()):
         return MixingRecord(reason="the outputs are all zero or not finite")
-    return MixingRecord(samples=count, change=moved / spread)
+    # Where outputs differ by rounding alone, so does what becomes of them.
+    change = moved / (spread if spread > ROUNDING * level else level)
+    return MixingRecord(samples=count, change=change, spread=spread / level)
 
 
 def _inputs(batch: Any) -> list[Tensor]:

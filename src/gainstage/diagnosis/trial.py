@@ -4,47 +4,115 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from gainstage.diagnosis.suspicions import changed
 from gainstage.errors import SubjectError
-from gainstage.landscape.training import BATCHES, gradients_kept, trained
+from gainstage.landscape.training import BATCHES, gradients_kept, mean_loss, trained
 from gainstage.trace.call import tensors_of
 from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
-from gainstage.trace.training_records import TrialRecord, VariantRecord, end_of
+from gainstage.trace.training_records import EvaluationRecord, TrialRecord, VariantRecord, end_of
 
 # A run of so many steps or more that ends above so much of where it began is made again.
 TELLING_STEPS, HARDLY = 100, 0.5
 # A run that ends below so much of the other's end has found what is wrong: nothing else is tried.
 ENOUGH = 0.5
-LOWER, HIGHER = (0.1, 0.01), (100.0,)
+# Of so many batches or more the last fifth is held out of the training; else so many are looked at again.
+SPARING, SHARE, SEEN = 10, 5, 4
+LOWER, HIGHER = (0.1, 0.01), (10.0, 100.0)
 
 
-def short_trial(subject: Subject, steps: int, seed: int = 0) -> TrialRecord:
+def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence[str] = ()) -> TrialRecord:
     """Losses of ``steps`` steps on a copy of the model with a copy of its optimizer.
 
-    Every batch of the series is used once before one is used again. It ends at the first loss that is not finite.
-    A run of 100 steps or more that hardly lowers the loss is made again with the same batches and random numbers: at
-    a tenth and a hundredth of the learning rate, at a hundred times, without weight decay.
+    Every batch of the series is used once before one is used again. Of ten or more the last fifth is held out, for the
+    trained copy's loss in both modes. It ends at the first loss that is not finite. A run of 100 steps or more is made
+    again with the same batches and random numbers: without each thing that is suspected; and, where it hardly lowers
+    the loss, at a tenth and a hundredth of the learning rate, at ten and a hundred times, without weight decay.
+
+    Args:
+        subject: Stays as it is.
+        steps: Of each run.
+        seed: Of each run.
+        suspected: From `suspicions`.
 
     Raises:
         SubjectError: if the model cannot be copied or trained.
     """
     with gradients_kept(subject):
         batches = subject.batches.take(BATCHES)
-        series = subject.replace(batches=batches)
-        losses = trained(copied(series), steps, seed, lambda _: None)
-        return trial_of(steps, losses, batches, tuple(_variants(series, losses, steps, seed)))
+        spared = len(batches) // SHARE if len(batches) >= SPARING else 0
+        whole = subject.replace(batches=batches)
+        series = _parts(whole, spared)[0]
+        run = copied(series)
+        losses = trained(run, steps, seed, lambda _: None)
+        variants = [*_variants(series, losses, steps, seed)]
+        if steps >= TELLING_STEPS:
+            done = {variant.change for variant in variants}
+            changes = [change for change in suspected if change not in done]
+            variants += [found for change in changes if (found := _without(whole, change, spared, steps, seed))]
+        found = trial_of(
+            steps, losses, batches, tuple(variants),
+            _evaluated(run, losses, batches[-spared:] if spared else batches[:SEEN], unseen=spared > 0, seed=seed),
+        )  # fmt: skip
+        return found if math.isfinite(found.end) or found.spoilt else replace(found, singular=_singular(series, seed))
+
+
+def _parts(subject: Subject, spared: int) -> tuple[Subject, list[Any]]:
+    """The subject on what is trained on, and the batches that are held out."""
+    batches = list(subject.batches)
+    return subject.replace(batches=batches[: len(batches) - spared]), batches[len(batches) - spared :]
+
+
+def _without(whole: Subject, change: str, spared: int, steps: int, seed: int) -> VariantRecord | None:
+    """The same run without what is doubtful; None where it cannot be made."""
+    rate = max((float(group["lr"]) for group in whole.optimizer.param_groups), default=0.0) if whole.optimizer else 0.0
+    try:
+        other, unit = changed(whole, change)
+        run, unseen = _parts(other, spared)
+        losses = trained(run, steps, seed, lambda _: None)
+    except SubjectError:
+        return None
+    ends = _evaluated(run, losses, unseen, unseen=True, seed=seed) if unseen else None
+    factor = 1.0 if change in ("inputs", "targets") else 0.0
+    return VariantRecord(change, factor, rate, unit * end_of(losses), None if ends is None else unit * ends.in_eval)
 
 
 def trial_of(
-    steps: int, losses: Sequence[float], batches: Sequence[Any], variants: tuple[VariantRecord, ...] = ()
+    steps: int,
+    losses: Sequence[float],
+    batches: Sequence[Any],
+    variants: tuple[VariantRecord, ...] = (),
+    evaluation: EvaluationRecord | None = None,
 ) -> TrialRecord:
     """The record of a trial on these batches."""
     broken = bool(losses) and not math.isfinite(losses[-1])
-    return TrialRecord(steps, tuple(losses), _spoilt(batches) if broken else "", variants=variants)
+    # One that stands among those held out spoils no step.
+    broken = broken or (evaluation is not None and math.isnan(evaluation.in_train))
+    return TrialRecord(
+        steps, tuple(losses), _spoilt(batches) if broken else "", variants=variants, evaluation=evaluation
+    )
+
+
+def _evaluated(
+    run: Subject, losses: Sequence[float], batches: Sequence[Any], *, unseen: bool, seed: int
+) -> EvaluationRecord | None:
+    """The trained copy's loss in both modes; the one in eval mode first, for the other moves running statistics."""
+    if not losses or not math.isfinite(losses[-1]):
+        return None
+    modes = [(module, module.training) for module in run.model.modules()]
+    try:
+        run.model.eval()
+        in_eval = mean_loss(run, batches, seed)
+        for module, mode in modes:
+            module.training = mode
+        return EvaluationRecord(len(batches), unseen, in_eval, mean_loss(run, batches, seed))
+    except SubjectError:  # as of a detector, which has no loss in eval mode
+        return None
 
 
 def _variants(series: Subject, losses: Sequence[float], steps: int, seed: int) -> Iterator[VariantRecord]:
@@ -75,6 +143,21 @@ def _run(series: Subject, steps: int, seed: int, *, rate: float | None = None, d
         return end_of(trained(subject, steps, seed, lambda _: None, rate=None if rate is None else lambda _: rate))
     except SubjectError:  # where it does not run at all it does not run better
         return math.inf
+
+
+def _singular(series: Subject, seed: int) -> str:
+    """The first batch on which the model as it stands has a finite loss whose gradient is not finite; or ""."""
+    for number, batch in enumerate(series.batches):
+        subject = copied(series.replace(batches=[batch]))
+        try:
+            if not all(math.isfinite(loss) for loss in trained(subject, 1, seed, lambda _: None, rate=lambda _: 0.0)):
+                return ""
+        except SubjectError:
+            return ""
+        gradients = [parameter.grad for parameter in subject.model.parameters() if parameter.grad is not None]
+        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+            return f"batch {number}"
+    return ""
 
 
 def _spoilt(batches: Sequence[Any]) -> str:

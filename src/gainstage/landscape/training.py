@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -82,6 +83,20 @@ def trained(
     if done < steps:
         advance(steps - done)
     return tuple(losses)
+
+
+def mean_loss(subject: Subject, batches: Sequence[Any], seed: int) -> float:
+    """The mean of the subject's loss over these batches, in the mode that its model is in, without a step.
+
+    Raises:
+        SubjectError: if the model or the loss does not run so.
+    """
+    losses: list[float] = []
+    # A loss may differentiate by itself, as a gradient penalty does.
+    with preserved_rng(seed), torch.enable_grad(), _explained(losses):
+        for batch in batches:
+            losses.append(_losses(subject, batch, None)[1])
+    return fmean(losses)
 
 
 def _optimizer(subject: Subject) -> torch.optim.Optimizer:

@@ -20,6 +20,7 @@ from gainstage.rules.first_loss import initial_loss
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes, one_class_gradients
 from gainstage.rules.held_parameters import missing_parameters
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes
+from gainstage.rules.layout import scrambled_axes
 from gainstage.rules.norm_batches import batch_norm_on_sequence, local_batch_norm
 from gainstage.rules.norm_depth import deep_norm_no_skip
 from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
@@ -31,7 +32,7 @@ from gainstage.rules.packed_fans import packed_fans
 from gainstage.rules.precision import gradient_underflow, overflow_headroom
 from gainstage.rules.ranking import ranked
 from gainstage.rules.running_statistics import norm_momentum, shared_norm, train_eval_gap
-from gainstage.rules.samples import mixed_samples
+from gainstage.rules.samples import ignored_input, mixed_samples
 from gainstage.rules.steps import lr_too_high, lr_too_low
 from gainstage.rules.symmetry import symmetric_init
 from gainstage.rules.targets import bad_targets, target_scale
@@ -89,6 +90,8 @@ RULES: tuple[Rule, ...] = (
     target_scale,
     degenerate_input,
     mixed_samples,
+    scrambled_axes,
+    ignored_input,
 )
 
 

@@ -25,7 +25,7 @@ SATURATED = Threshold("saturated", 0.5, "share of outputs", "DeepDiagnosis alarm
 
 @rule(
     "ACT001", "dead-units", severities=("error", "warning"), cause="activation",
-    explains=("GRD001", "INI003", "INI009", "OPT002", "OPT003"), thresholds=(DEAD, DEAD_ERROR, VALUES),
+    explains=("GRD001", "INI003", "INI009", "OPT002", "OPT003", "DAT007"), thresholds=(DEAD, DEAD_ERROR, VALUES),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -80,7 +80,7 @@ def _values_per_unit(layer: LayerRecord) -> float:
 
 @rule(
     "ACT002", "saturated-units", severities=("warning",), cause="activation",
-    explains=("GRD001", "OPT002", "OPT003"), thresholds=(SATURATED,),
+    explains=("GRD001", "OPT002", "OPT003", "DAT007"), thresholds=(SATURATED,),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -144,7 +144,7 @@ def _saturated(trace: Trace, layer: LayerRecord) -> float:
 
 @rule(
     "ACT004", "output-loss-mismatch", severities=("error", "warning", "info"), cause="loss",
-    explains=("OPT002", "OPT003", "INI006", "GRD001", "GRD003"),
+    explains=("OPT002", "OPT003", "INI006", "GRD001", "GRD003", "DAT007"),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -163,9 +163,10 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: softmax, sigmoid, tanh or a rectifier before cross-entropy; softmax before log-softmax; sigmoid before
         BCE-with-logits; anything but probabilities before BCE; raw outputs before NLL, KL divergence or CTC; a bounded
-        output for targets beyond its bounds; softmax over the samples instead of the classes, or over a single output.
-        Warning: squared errors of softmax against one-hot targets; a batch norm right before squared errors against
-        targets of three times its level.
+        output for targets beyond its bounds; softmax over the samples instead of the classes, or over a single output;
+        a rectifier whose outputs are all zero. Warning: cross-entropy against rows of several ones; squared errors of
+        softmax against one-hot targets; a batch norm right before squared errors against targets of three times its
+        level.
     Why it hurts: the loss squashes a second time, or takes logarithms of what are no probabilities: gradients
         shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes). Softmax of
         a single output is 1, and cross-entropy over a single class 0, whatever the weights are.
@@ -246,11 +247,22 @@ Verdict = tuple[Severity, str, str, bool]
 
 
 def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
+    if loss.ops[0] == "nll_loss" and loss.labels is not None and (loss.labels.mean_loss or 0.0) < 0:
+        what = f"NLL expects log-probabilities, and its mean is {loss.labels.mean_loss:.3g}: these are none."
+        return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
     if set(loss.via) - {"dropout"}:  # something between the layer and the loss changes what it reads
         return None
     if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
         what = "Cross-entropy over a single output is 0, whatever the model says."
         return "error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.", False
+    if len(trace.returned) > 1 and len(trace.outputs) == 1 and trace.outputs[0].shape != layer.shape:
+        return None  # heads side by side in one tensor: which of them the loss cuts out is not known
+    if layer.op in ("relu", "relu6") and layer.zero_fraction == 1:
+        what = f"The model ends in {layer.op}, and its outputs are zero for every sample: none of them has a gradient."
+        return "error", what, f"Remove the {layer.op}, or start with a bias that lets it pass.", True
+    if loss.ops[0] == "log_softmax" and (several := _several_labels(trace)):
+        what = f"The targets of a sample hold {several:.3g} ones on average, and cross-entropy lets one class win."
+        return "warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.", False
     if loss.ops[0] == "log_softmax" and len(layer.shape) == 2 and layer.shape[1] == 1 and not loss.via:
         what = "Cross-entropy over a single output is 0, or a constant, whatever the model says."
         return "error", what, "Use BCEWithLogitsLoss for a single output, or one output per class.", False
@@ -306,7 +318,18 @@ def _squashed_before(layer: LayerRecord, trace: Trace) -> LayerRecord | None:
     if len(layer.inputs) != 1 or set(layer.via) - {"dropout"}:
         return None
     before = trace.layers[layer.inputs[0]]
-    return before if before.op in ("softmax", "sigmoid", "hardsigmoid") else None
+    return before if before.op in ("softmax", "sigmoid", "hardsigmoid", "relu", "relu6") else None
+
+
+def _several_labels(trace: Trace) -> float:
+    """How many ones a row of targets has, where they are zeros and ones and not one a row; else 0."""
+    if len(trace.targets) != 1 or len(trace.outputs) != 1 or trace.targets[0].shape != trace.outputs[0].shape:
+        return 0.0
+    target = trace.targets[0]
+    if len(target.shape) < 2 or target.min != 0 or target.max != 1 or not target.mean or not target.rms:
+        return 0.0
+    ones = target.mean * target.shape[1]
+    return ones if math.isclose(target.mean, target.rms**2, rel_tol=1e-4) and ones > SEVERAL_ONES else 0.0
 
 
 def _misplaced_softmax(layer: LayerRecord) -> Verdict | None:
@@ -341,6 +364,7 @@ def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
     return None
 
 
+SEVERAL_ONES = 1.05  # one a row, and room for rounding
 NORMED = 3.0  # standard deviations, by the rule of thumb: a norm's outputs have a mean of 0 and one of 1
 
 

@@ -23,7 +23,9 @@ _BENDING = frozenset(
 
 @rule(
     "INI005", "bias-init", severities=("warning",), cause="init",
-    explains=("INI004", "INI006", "ACT001", "ACT002", "GRD001", "GRD002", "OPT001", "OPT002", "OPT003", "OPT004"),
+    explains=(
+        "INI004", "INI006", "ACT001", "ACT002", "GRD001", "GRD002", "OPT001", "OPT002", "OPT003", "OPT004", "DAT007",
+    ),
     thresholds=(DROWNED, LARGE),
     bad="""
         import torch, gainstage as gs

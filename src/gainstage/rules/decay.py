@@ -37,8 +37,8 @@ def weight_decay(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Weight decay pulls the weights to zero harder than the loss pulls them anywhere.
 
     What: at the start of training the gradient of the decay, λ‖W‖, is larger than that of the loss, over all
-        matrices and kernels that are decayed, tables left out; or a trial that does not halve the loss ends below half
-        of its end without decay.
+        matrices and kernels that are decayed, tables left out; or a trial that does not halve the loss, or has decay
+        of 0.01 or more, ends below half of its end without it.
     Why it hurts: the weights shrink to where the two balance; far enough, the outputs are constant.
     How measured: norms over the weights and their gradients on one batch, for optimizers that add the decay to the
         gradient (SGD, Adam); AdamW's, a share of the weights at each step, is judged by the trial alone. Not judged
@@ -61,23 +61,23 @@ def weight_decay(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if pull is not None and pull > PULL.value:
         what.append(f"pulls {pull:.2g} times as hard as the loss")
     if freed is not None and trace.trial is not None:
-        end = f"at {trace.trial.end:.3g}" if math.isfinite(trace.trial.end) else "outside of the finite numbers"
-        what.append(f"ends a trial of {trace.trial.steps} steps {end}, which without it ends at {freed:.3g}")
+        end = f"at {freed[0]:.3g}" if math.isfinite(freed[0]) else "outside of the finite numbers"
+        what.append(f"ends a trial of {trace.trial.steps} steps {end}, which without it ends at {freed[1]:.3g}")
     yield Finding(
         "OPT007", "weight-decay", "warning", "optimizer", "",
         message=f"Weight decay of {decay:g} ({optimizer.type}) {', and '.join(what)}.",
         why="The weights shrink towards zero, whatever the loss asks of them, and the outputs towards a constant.",
         advice=f"Take a tenth of it or less ({decay / 10:g}), or AdamW, whose learning rate scales its decay down.",
-        value=pull if freed is None or pull is not None else freed / (trace.trial.end if trace.trial else 1.0),
+        value=pull if freed is None or pull is not None else freed[1] / freed[0],
         threshold=PULL.value if freed is None or pull is not None else FREED.value,
-        evidence={"decay": decay, "pull": pull, "with": trace.trial.end if trace.trial else None, "without": freed},
+        evidence={"decay": decay, "pull": pull, "with": freed and freed[0], "without": freed and freed[1]},
     )  # fmt: skip
 
 
-def _freed(trial: TrialRecord | None) -> float | None:
-    """Where a trial ends without decay, if that is far below where it ends with it."""
-    found = [variant.end for variant in trial.variants if variant.change == "weight_decay"] if trial else []
-    return found[0] if trial and found and found[0] < FREED.value * trial.end else None
+def _freed(trial: TrialRecord | None) -> tuple[float, float] | None:
+    """Where a trial ends with decay and without it, if that is far lower."""
+    ends = trial.relief("weight_decay") if trial is not None else None
+    return ends if ends is not None and ends[1] < FREED.value * ends[0] else None
 
 
 def _pull(trace: Trace, optimizer: OptimizerRecord) -> float | None:
@@ -86,7 +86,7 @@ def _pull(trace: Trace, optimizer: OptimizerRecord) -> float | None:
     Of a table a batch reads few rows, and the gradient is theirs alone.
     """
     step = trace.step
-    if optimizer.decoupled or step is None or step.reason or not step.zero_loss or step.zero_loss < 0:
+    if optimizer.decoupled or step is None or step.reason or not step.constant_loss:
         return None
     if optimizer.stepped or not_at_the_start(step):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, counted, rule
+from gainstage.rules.tried import RELIEVED, relief, told
 from gainstage.trace.records import Trace
 
 DROPPED = Threshold(
@@ -13,11 +14,12 @@ DROPPED = Threshold(
     "share of values",
     "networks in use drop up to 0.8 before their read-out; keep probabilities are 0.9",
 )
+SUSPECTED = Threshold("suspected", 0.6, "share of values, where a trial without it ends far better", "it costs a run")
 
 
 @rule(
     "ACT005", "heavy-dropout", severities=("warning",), cause="activation", status="preview",
-    explains=("OPT001", "OPT002", "OPT003"), thresholds=(DROPPED,),
+    explains=("OPT001", "OPT002", "OPT003"), thresholds=(DROPPED, SUSPECTED, RELIEVED),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -34,15 +36,22 @@ DROPPED = Threshold(
 def heavy_dropout(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Dropout leaves next to nothing of the signal.
 
-    What: a dropout module in training mode drops more than 0.85 of its input.
+    What: a dropout module in training mode drops 0.85 of its input or more; or 0.6, and a trial ends below 0.4 of its
+        loss without any dropout; or dropout behind the last layer, on what the loss reads.
     Why it hurts: what is left is scaled up to keep the mean, so that the noise has p / (1 - p) times the signal's
         power: nine times at 0.9. Few units of a layer learn in any step.
-    How measured: the module's own p, if it ran. F.dropout, which has no module, is not seen.
+    How measured: the module's own p, if it ran, and a trial made twice; the loss on batches held out, in eval mode.
+        F.dropout, which has no module, is seen behind the last layer alone.
     When it is a false alarm: inputs that hold the same many times over, as bags of words.
     Fix: PyTorch's p is the share that is dropped, not the one that is kept: 1 - p, usually 0.1 to 0.5.
     References: Srivastava et al. 2014, section 7.3 (p there is the share that is kept).
     """
-    heavy = [entry for entry in trace.dropouts if entry.share > DROPPED.value]
+    if _on_scores(trace):
+        yield _on_outputs(trace)
+        return
+    ends = relief(trace, "dropout")
+    limit = SUSPECTED if ends is not None else DROPPED
+    heavy = [entry for entry in trace.dropouts if entry.share >= limit.value]
     if not heavy:
         return
     most = max(heavy, key=lambda entry: entry.share)
@@ -51,9 +60,32 @@ def heavy_dropout(trace: Trace) -> Iterator[Finding | NotAssessed]:
     yield Finding(
         "ACT005", "heavy-dropout", "warning", "activation", most.module,
         message=f"The dropout at {most.module or 'the root'} drops {100 * most.share:.3g}% of its input{others}: its "
-        f"noise is {noise}.",
+        f"noise is {noise}." + (f" {told(trace, ends, 'without any dropout')}" if ends is not None else ""),
         why="Too little of the signal is left to learn from in any one step.",
         advice="p is the share that is dropped, 0.1 to 0.5 as a rule"
         + (f". If {most.share:g} was to be kept, write p={1 - most.share:.2g}." if most.share < 1 else "."),
-        value=most.share, threshold=DROPPED.value, evidence={"modules": [entry.module for entry in heavy]},
+        value=most.share, threshold=limit.value,
+        evidence={"modules": [entry.module for entry in heavy], "with": ends and ends[0], "without": ends and ends[1]},
+    )  # fmt: skip
+
+
+def _on_scores(trace: Trace) -> bool:
+    """Whether dropout stands right before the loss, or before the squashing that it starts with."""
+    loss = trace.loss_record
+    if loss is None or loss.input is None or len(trace.returned) > 1:
+        return False
+    layer = trace.layers[loss.input]
+    return "dropout" in loss.via or (layer.op in ("log_softmax", "softmax", "sigmoid") and "dropout" in layer.via)
+
+
+def _on_outputs(trace: Trace) -> Finding:
+    loss = trace.loss_record
+    layer = trace.layers[loss.input] if loss is not None and loss.input is not None else None
+    return Finding(
+        "ACT005", "heavy-dropout", "warning", "activation", layer.module if layer else "",
+        message=f"Dropout stands behind the last layer{f', {layer.name}' if layer else ''}: the loss reads outputs of "
+        "which some are set to zero at random.",
+        why="An answer that was left out is counted as zero, whatever the network has learned to say.",
+        advice="Put the dropout before the last layer; F.dropout needs training=self.training, too.",
+        evidence={"kind": "outputs"}, layers=(layer.name,) if layer else (),
     )  # fmt: skip

@@ -36,7 +36,7 @@ PER_CLASS = Threshold("per_class", 4.0, "labels a class", "with fewer the count 
 
 @rule(
     "GRD001", "gradient-vanishes", severities=("error", "warning"), cause="depth",
-    explains=("INI009", "OPT002", "OPT003"), thresholds=(GRADIENT_FALL, SIGMOID_FALL, GRADIENT_FALL_ERROR),
+    explains=("INI009", "OPT002", "OPT003", "DAT007"), thresholds=(GRADIENT_FALL, SIGMOID_FALL, GRADIENT_FALL_ERROR),
     claims=("edge-of-chaos",),
     bad="""
         import torch, gainstage as gs
@@ -118,7 +118,7 @@ def _gradient_findings(trace: Trace, sign: int) -> Iterator[Finding | NotAssesse
     if len(levels) < 2:
         return  # without depth there is nothing that could vanish or explode over it
     last = levels[-1][1]
-    if last == 0:
+    if last == 0 or (levels[0][1] == 0 and _held_back(trace)):
         return
     change = -math.inf if levels[0][1] == 0 else math.log10(levels[0][1] / last)
     limit, grave = _limits(trace, sign)
@@ -127,6 +127,11 @@ def _gradient_findings(trace: Trace, sign: int) -> Iterator[Finding | NotAssesse
     if change * sign >= limit.value:
         severity: Severity = "error" if change * sign >= grave.value else "warning"
         yield _finding(code, severity, levels, change, limit, sign)
+
+
+def _held_back(trace: Trace) -> bool:
+    """Whether maps start at zero, which pass no gradient on until their first step: coupling layers, adapters."""
+    return any(layer.kind in MAPS and layer.weight_rms == 0 for layer in trace.layers)
 
 
 def _steps(levels: tuple[tuple[LayerRecord, float], ...]) -> list[float]:

@@ -81,7 +81,7 @@ def _unlisted_finding(trace: Trace, unlisted: Sequence[UnregisteredRecord]) -> F
         why="They keep their initial values, are not saved with the model, and do not follow it to a device.",
         advice="Keep layers in nn.ModuleList or nn.ModuleDict instead of a list or dict, and parameters as attributes.",
         value=float(len(unlisted)), threshold=0.0,
-        evidence={"shapes": shapes, "listed": len(trace.parameters)},
+        evidence={"kind": "unlisted", "shapes": shapes, "listed": len(trace.parameters)},
     )  # fmt: skip
 
 

@@ -41,8 +41,7 @@ def segment_gradient_change(segment: Segment) -> float | None:
     "INI002", "gain-mismatch", severities=("warning",), cause="init",
     explains=(
         "INI003", "INI004", "INI005", "INI006", "INI009", "INI010", "GRD001", "GRD002", "GRD004", "ACT001", "ACT002",
-        "NUM001",
-        "OPT001", "OPT002", "OPT003", "OPT004", "OPT005",
+        "NUM001", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005", "DAT007",
     ),
     thresholds=(
         FALL, GROWTH, BRANCH_GROWTH, FAINT, LOUD, GRADIENT_FALL, GRADIENT_GROWTH, EXPLAINED, PLATEAU, WIDE,

@@ -73,7 +73,8 @@ def _is_dead(trace: Trace, layer: LayerRecord, norm: NormRecord) -> bool:
 
 
 @rule(
-    "NRM008", "dropout-before-norm", severities=("warning", "info"), cause="normalization", thresholds=(SCALE,),
+    "NRM008", "dropout-before-norm", severities=("warning", "info"), cause="normalization", explains=("NRM002",),
+    thresholds=(SCALE,),
     bad="""
         import torch, gainstage as gs
         from torch import nn

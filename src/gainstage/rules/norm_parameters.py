@@ -77,7 +77,7 @@ def _used(trace: Trace, among: set[str], *, norms: bool) -> list[str]:
 
 @rule(
     "NRM015", "zero-gamma", severities=("warning", "info"), cause="normalization", thresholds=(EQUAL,),
-    explains=("INI002", "INI003", "ACT001", "GRD001", "GRD003", "OPT002", "OPT003"),
+    explains=("INI002", "INI003", "ACT001", "GRD001", "GRD003", "OPT002", "OPT003", "DAT007"),
     bad="""
         import torch, gainstage as gs
         from torch import nn

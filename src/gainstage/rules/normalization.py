@@ -100,7 +100,8 @@ def norm_frozen_in_training(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 
 @rule(
-    "NRM003", "tiny-batch-norm", severities=("warning",), cause="batch-size", thresholds=(VALUES,),
+    "NRM003", "tiny-batch-norm", severities=("warning",), cause="batch-size", explains=("NRM002",),
+    thresholds=(VALUES,),
     claims=("small-batch", "forgotten-eval"),
     bad="""
         import torch, gainstage as gs
@@ -199,7 +200,7 @@ def _removes_mean(layer: LayerRecord) -> bool:
 
 @rule(
     "NRM013", "degenerate-group", severities=("error",), cause="normalization",
-    explains=("INI002", "INI003", "INI006", "ACT001", "GRD001", "GRD003", "OPT002", "OPT003"),
+    explains=("INI002", "INI003", "INI006", "ACT001", "GRD001", "GRD003", "OPT002", "OPT003", "DAT007"),
     bad="""
         import torch, gainstage as gs
         from torch import nn

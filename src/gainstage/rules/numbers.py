@@ -57,6 +57,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
             yield _finding(NonFiniteRecord("loss", "", "loss", "nan", 1, ""), trace)
         elif trace.trial is not None and trace.trial.spoilt:
             yield _spoilt_finding(trace.trial)
+        elif trace.trial is not None and trace.trial.singular:
+            yield _singular_finding(trace.trial)
         elif trace.trial is not None and _sudden(trace.trial):
             yield _sudden_finding(trace.trial)
         return
@@ -74,11 +76,24 @@ def _unharmed(trace: Trace) -> bool:
 def _spoilt_finding(trial: TrialRecord) -> Finding:
     return Finding(
         "NUM001", "first-non-finite", "error", "data", "",
-        message=f"Another batch than the first holds values that are not finite ({trial.spoilt}): the trial's loss "
-        f"left the finite numbers after {len(trial.losses)} steps.",
+        message=f"Another batch than the first holds values that are not finite ({trial.spoilt})"
+        + (f": the trial's loss left the finite numbers after {len(trial.losses)} steps."
+           if not math.isfinite(trial.end) else ", one of those that the trial was not trained on."),
         why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
         advice="Clean the data before training.", value=float(len(trial.losses)), threshold=0.0,
         evidence={"phase": "input", "where": trial.spoilt},
+    )  # fmt: skip
+
+
+def _singular_finding(trial: TrialRecord) -> Finding:
+    return Finding(
+        "NUM001", "first-non-finite", "error", "precision", "",
+        message=f"On another batch than the first ({trial.singular}) the loss is finite and its gradient is not, "
+        f"before any step; a trial's loss left the finite numbers after {len(trial.losses) - 1} steps.",
+        why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
+        advice="Look for a root, norm or distance at zero, acos at 1, or a logarithm or power at zero: their slope is "
+        "infinite there. Add an ε inside; torch.autograd.set_detect_anomaly(True) names the operation.",
+        value=float(len(trial.losses)), threshold=0.0, evidence={"phase": "trial", "where": trial.singular},
     )  # fmt: skip
 
 

@@ -20,11 +20,15 @@ GAP_SCALE = Threshold("gap_scale", 4.0, "ratio of variances, either way", _RUNS 
 WARM = Threshold("warm", 0.01, "weight of the initial 0 and 1", "as there, where the figures are of weights up to 0.02")
 SAMPLES = Threshold("samples", 16, "samples", "positions of one sample are not independent: 1/√16 is 25 %")
 ENOUGH = Threshold("enough", 100, "values per channel", "the error of a variance, √(2/(n-1)), is 14 %")
+_ENDS = "networks for development of make accuracy (docs/thresholds.md)"
+LOSS_GAP = Threshold("loss_gap", 3.0, "× the loss in training mode", _ENDS + ": healthy ones reach 2.2")
+UNLEARNED = Threshold("unlearned", 0.1, "× the first loss, in eval mode", _ENDS)
+TRIAL = Threshold("trial", 200, "steps of a trial that tell", "a momentum of 0.01, as in use, is warm to 13 % then")
 
 
 @rule(
     "NRM002", "train-eval-gap", severities=("warning", "info"), cause="normalization",
-    thresholds=(GAP, GAP_SCALE, WARM, SAMPLES, ENOUGH),
+    thresholds=(GAP, GAP_SCALE, WARM, SAMPLES, ENOUGH, LOSS_GAP, UNLEARNED, TRIAL),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -47,12 +51,14 @@ def train_eval_gap(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Running statistics are far from those of the batch, though they have seen enough batches.
 
     What: batch norms in training mode whose running mean is off the batch's by more than a standard deviation, or
-        whose running variance by more than a factor of four.
+        whose running variance by more than a factor of four; or a trial of 200 steps after which the loss in eval mode
+        is three times that in training mode on the same batches, and a tenth of the first one.
     Why it hurts: training normalizes by the batch and inference by the running statistics: the network computes
         something else in the two modes.
     How measured: rms distance of the channels' means in batch standard deviations, and geometric mean of the ratio of
         variances; where the updates that were counted have taken the initial 0 and 1 to a weight of 1 %. Fresh
-        statistics, cumulative averages, which lag by design, and batches of few samples are not judged.
+        statistics, cumulative averages, which lag by design, and batches of few samples are not judged. After a
+        trial the two modes of its copy are compared, where its statistics are as warm.
     When it is a false alarm: a batch that is not like the training data (random numbers). A pretrained network on new
         data starts so and is over it after some 3/momentum steps; without an optimizer that has made steps the
         finding is therefore for information only.
@@ -64,6 +70,9 @@ def train_eval_gap(trace: Trace) -> Iterator[Finding | NotAssessed]:
         if norm.uses_batch_statistics and norm.initial_statistics is not None and norm.first_call is None
     ]  # fmt: skip
     if not tracked:
+        return
+    if _apart_after_trial(trace) and all(_left_after_trial(trace, norm) <= WARM.value for _, norm in tracked):
+        yield _two_modes(trace, tracked)
         return
     warm = [(layer, norm) for layer, norm in tracked if _warm(norm)]
     if not warm:
@@ -95,6 +104,39 @@ def train_eval_gap(trace: Trace) -> Iterator[Finding | NotAssessed]:
     )  # fmt: skip
 
 
+def _apart_after_trial(trace: Trace) -> bool:
+    """Whether the copy that a trial has trained computes something else in eval mode, and worse."""
+    trial = trace.trial
+    if trial is None or trial.evaluation is None or trial.steps < TRIAL.value:
+        return False
+    in_eval, in_train = trial.evaluation.in_eval, trial.evaluation.in_train
+    return in_train >= 0 and in_eval > LOSS_GAP.value * in_train and not in_eval <= UNLEARNED.value * trial.losses[0]
+
+
+def _left_after_trial(trace: Trace, norm: NormRecord) -> float:
+    """The weight of the initial statistics after it."""
+    steps = 0 if trace.trial is None else trace.trial.steps
+    return (1 - (norm.momentum or 0.0)) ** ((norm.updates or 0) + steps)
+
+
+def _two_modes(trace: Trace, tracked: Sequence[tuple[LayerRecord, NormRecord]]) -> Finding:
+    assert trace.trial is not None
+    assert trace.trial.evaluation is not None
+    in_eval, in_train = trace.trial.evaluation.in_eval, trace.trial.evaluation.in_train
+    layer = tracked[0][0]
+    return Finding(
+        "NRM002", "train-eval-gap", "warning", "normalization", layer.module,
+        message=f"After a trial of {trace.trial.steps} steps the loss is {in_train:.3g} in training mode and "
+        f"{in_eval:.3g} in eval mode, on the same batches: {counted(len(tracked), 'batch norm')}, first "
+        f"{layer.name or 'the root'}, normalize by other statistics there.",
+        why="What is trained is not what inference computes: validation looks as if nothing had been learned.",
+        advice="Take larger batches, keep dropout behind batch norms and inputs near zero mean, or use group norm.",
+        value=in_eval / in_train if in_train else None, threshold=LOSS_GAP.value,
+        evidence={"kind": "after a trial", "in_eval": in_eval, "in_train": in_train},
+        layers=tuple(record.name for record, _ in tracked),
+    )  # fmt: skip
+
+
 def _warm(norm: NormRecord) -> bool:
     """Whether the initial 0 and 1 weigh next to nothing after this many updates; not known of cumulative averages."""
     if not norm.updates or norm.momentum is None or norm.initial_statistics or not 0 < norm.momentum <= 1:
@@ -112,7 +154,8 @@ def _factor(ratio: float | None) -> float:
 
 
 @rule(
-    "NRM009", "shared-norm", severities=("warning",), cause="normalization", thresholds=(SHIFT, SCALE),
+    "NRM009", "shared-norm", severities=("warning",), cause="normalization", explains=("NRM002",),
+    thresholds=(SHIFT, SCALE),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -207,7 +250,8 @@ def _nearest(layers: Sequence[LayerRecord], ways: Sequence[Sequence[int]], start
 
 
 @rule(
-    "NRM010", "norm-momentum", severities=("warning", "info"), cause="normalization", thresholds=(KERAS, COLD),
+    "NRM010", "norm-momentum", severities=("warning", "info"), cause="normalization",
+    explains=("NRM002",), thresholds=(KERAS, COLD, LOSS_GAP, UNLEARNED, TRIAL),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -225,8 +269,9 @@ def norm_momentum(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The running statistics of batch norms cannot become those of the data.
 
     What: a momentum of 0, with which they stay what they are, off the data; of 1, with which they are those of the
-        last batch alone; beyond 0 and 1, with which they run away. For information: 0.9 and more, and one so small that
-        after the trial more than half of the statistics is still the initial 0 and 1.
+        last batch alone; beyond 0 and 1, with which they run away; one so small that after a trial of 200 steps more
+        than half of the statistics is still the initial 0 and 1, and the loss in eval mode shows it. For information:
+        0.9 and more, and so small a one where no such loss does.
     Why it hurts: training looks right, for it uses the batch's statistics; inference uses the running ones.
     How measured: the momentum of each batch norm in training mode; after k updates with momentum m the initial values
         have the weight (1 - m)^k. None, a cumulative average, is fine.
@@ -277,7 +322,7 @@ def _swapped(_trace: Trace, tracked: list[Tracked]) -> Finding | None:
 
 def _cold(trace: Trace, tracked: list[Tracked]) -> Finding | None:
     steps = 0 if trace.trial is None else trace.trial.steps
-    left = {layer.name: (1 - momentum) ** ((norm.updates or 0) + steps) for layer, norm, momentum in tracked}
+    left = {layer.name: _left_after_trial(trace, norm) for layer, norm, _ in tracked}
     found = [
         entry for entry in tracked
         if steps and entry[2] > 0 and entry[1].initial_statistics and left[entry[0].name] > COLD.value
@@ -286,7 +331,11 @@ def _cold(trace: Trace, tracked: list[Tracked]) -> Finding | None:
         return None
     share = left[found[0][0].name]
     what = f"after {counted(steps, 'step')} {share:.0%} of the running statistics are still the initial 0 and 1"
-    return _momentum(found, "info", what, COLD.value)
+    if not _apart_after_trial(trace) or trace.trial is None or trace.trial.evaluation is None:
+        return _momentum(found, "info", what, COLD.value)
+    ends = trace.trial.evaluation
+    what += f", and the loss is {ends.in_eval:.3g} in eval mode against {ends.in_train:.3g} in training mode"
+    return _momentum(found, "warning", what, COLD.value)
 
 
 def _momentum(found: list[Tracked], severity: Severity, what: str, threshold: float) -> Finding:

@@ -1,16 +1,21 @@
-"""Samples of a batch are kept apart: DAT005 mixed-samples."""
+"""What outputs owe to the samples: DAT005 mixed-samples, DAT007 ignored-input."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
+from gainstage.rules.signal import MAPS
 from gainstage.trace.records import Trace
 
 # Room for rounding, where the sizes of products differ.
 OWED = Threshold(
     "owed", 1e-2, "change over the outputs' standard deviation",
     "142 networks of the zoo: no change at all; faulty ones: 0.4 to 2.2 (docs/thresholds.md)",
+)  # fmt: skip
+SAME = Threshold(
+    "same", 1e-4, "standard deviation over samples, over the outputs' rms",
+    "healthy programs: 2.6e-3 and more; rounding is 1e-7 (docs/thresholds.md)",
 )  # fmt: skip
 
 
@@ -70,4 +75,91 @@ def mixed_samples(trace: Trace) -> Iterator[Finding | NotAssessed]:
         advice="Set batch_first=True on recurrent layers and attention, and look for a view, reshape, softmax or mean "
         "that takes dimension 0 for another.",
         value=mixing.change, threshold=OWED.value, evidence={"samples": mixing.samples},
+    )  # fmt: skip
+
+
+@rule(
+    "DAT007", "ignored-input", severities=("warning",), cause="wiring", status="preview", explains=("INI009", "OPT003"),
+    thresholds=(SAME,),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Reader(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.words, self.cell = nn.Embedding(50, 16), nn.LSTM(16, 32, batch_first=True)
+                self.head = nn.Linear(32, 2)
+            def forward(self, x):
+                return self.head(self.cell(self.words(x))[0][:, -1])  # the last step is padding
+        tokens = torch.randint(1, 50, (64, 80))
+        tokens[:, 8:] = 0
+        subject = gs.Subject(Reader(), (tokens, torch.randint(2, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Reader(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.words, self.cell = nn.Embedding(50, 16), nn.LSTM(16, 32, batch_first=True)
+                self.head = nn.Linear(32, 2)
+            def forward(self, x):
+                return self.head(self.cell(self.words(x))[0][:, -1])
+        tokens = torch.randint(1, 50, (64, 80))
+        tokens[:, :72] = 0  # padded in front
+        subject = gs.Subject(Reader(), (tokens, torch.randint(2, (64,))))
+    """,
+)  # fmt: skip
+def ignored_input(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """What the network says does not depend on what it is given, or not on all of it.
+
+    What: in eval mode, samples that differ have the same outputs, to four digits; or the outputs stay the same where
+        one half of a sequence is another sample's; or attention over token ids gives the same in reversed order.
+    Why it hurts: the loss cannot tell the network what to do with which input; it learns the commonest answer.
+    How measured: the standard deviation over up to 8 samples of the outputs, over their rms; further passes on these
+        samples with a half exchanged, or with the tokens turned round. Maps whose weights start at zero say nothing
+        yet, and are not judged, nor are halves that are all padding.
+    When it is a false alarm: a memory that has to carry something further than it can at the start; sets of tokens,
+        whose order means nothing; models that read the first half alone, on purpose.
+    Fix: read a recurrent layer where the sequence ends, not behind its padding (pad in front, pack_padded_sequence);
+        batch_first=True where a token of its own is read; positions added to the embeddings.
+    References: PyTorch, nn.utils.rnn.pack_padded_sequence; nn.MultiheadAttention, on batch_first.
+    """
+    mixing = trace.mixing
+    if mixing is None or mixing.spread is None:
+        yield NotAssessed("DAT007", "needs a run of the check itself" if mixing is None else mixing.reason)
+        return
+    started_at_zero = any(layer.kind in MAPS and layer.weight_rms == 0 for layer in trace.layers)
+    if started_at_zero or any(tensor.same_samples for tensor in trace.inputs):
+        return
+    if mixing.spread <= SAME.value:
+        yield _ignored(
+            "all", mixing.spread, SAME.value,
+            f"The outputs of {mixing.samples} samples that differ are the same: they vary by {mixing.spread:.1e} of "
+            "their size.",
+            "Whatever the input is, the answer is one; training can only find the commonest.",
+            "Read a recurrent layer at the last step that is no padding; set batch_first=True where a class token is "
+            "read; else follow the signal: gs.record(model, batch) shows where the samples become alike.",
+        )  # fmt: skip
+    elif mixing.unread:
+        yield _ignored(
+            mixing.unread, 0.0, 0.0,
+            f"No output depends on the {mixing.unread} half of the steps or rows: with another sample's in its place all stay "
+            "the same.",
+            "What stands there cannot be learned from.",
+            "Look for an index that takes the wrong step: of a recurrent layer the last one, [:, -1], has read all.",
+        )  # fmt: skip
+    elif mixing.orderless:
+        yield _ignored(
+            "order", 0.0, 0.0,
+            "The order of the tokens makes no difference: turned round they have the same outputs.",
+            "Attention sees a bag of tokens: what depends on their order cannot be learned.",
+            "Add a positional encoding to the embeddings, if the order matters.",
+        )  # fmt: skip
+
+
+def _ignored(kind: str, value: float, threshold: float, message: str, why: str, advice: str) -> Finding:
+    return Finding(
+        "DAT007", "ignored-input", "warning", "wiring", "", message=message, why=why, advice=advice, value=value,
+        threshold=threshold, evidence={"kind": kind},
     )  # fmt: skip

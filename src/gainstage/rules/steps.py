@@ -23,7 +23,8 @@ FALLING = Threshold("falling", 0.9, "× the median of the trial's third fifth", 
 # Ten times below what short runs ask for: a run of many thousand steps takes smaller ones, and rightly.
 PROMISE = Threshold("promise", 1e-4, "share of the loss that a step promises, momentum included", _MEASURED)
 RATIO = Threshold("update_ratio", 3e-4, "rms of update over rms of weight, momentum included", _MEASURED)
-FRESH = Threshold("fresh", 0.9, "× the loss of outputs that are all zero: below it something is known", _MEASURED)
+FRESH = Threshold("fresh", 0.9, "× the loss of the best constant answer: below it something is known", _MEASURED)
+SWIFT = Threshold("swift", 0.2, "× the end of a trial, at ten times the learning rate", _ACCURACY)
 SWIFTER = Threshold("swifter", 0.4, "× the end of a trial, at a hundred times the learning rate", _ACCURACY)
 MOVED = Threshold("moved", 0.9, "× the trial's first losses: below it the loss moves", _MEASURED)
 LONG = Threshold("long_trial", 200, "steps of a trial that is long enough to have moved the loss", _MEASURED)
@@ -75,7 +76,7 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
         what = _calmer(trace)
         yield _too_high(trace, "warning", math.nan, CALMER.value, what) if what else NotAssessed("OPT001", reason)
         return
-    size = _rise(step, yardstick=max(step.loss or 0.0, step.zero_loss or 0.0))
+    size = _rise(step, yardstick=max(step.loss or 0.0, _ignorant(step)))
     if size > WILD.value:
         severity: Severity = "error" if size > WILD_ERROR.value else "warning"
         yield _too_high(trace, severity, size, WILD.value, _thrown(step, size))
@@ -91,9 +92,15 @@ def _unusable(step: StepRecord | None) -> str:
         return "needs an optimizer"
     if step.reason:
         return f"the first step could not be measured: {step.reason}"
-    if not step.zero_loss or step.zero_loss <= 0 or not step.loss or step.loss <= 0:
+    if _ignorant(step) <= 0 or not step.loss or step.loss <= 0:
         return "needs a loss of outputs and targets that is above zero for outputs that are all zero, as a yardstick"
     return ""
+
+
+def _ignorant(step: StepRecord) -> float:
+    """The loss of outputs that are all zero, or where that is none of a constant answer; 0 if neither is known."""
+    zero = step.zero_loss or 0.0
+    return zero if zero > 0 else step.constant_loss or 0.0
 
 
 def _rise(step: StepRecord, yardstick: float) -> float:
@@ -134,13 +141,13 @@ def _calmer(trace: Trace) -> str:
 
 def _thrown_off(trace: Trace, step: StepRecord) -> str:
     """How the first step or a later one of the trial threw the loss up, where it stayed; empty if it did not."""
-    ended = _lost(trace, step.zero_loss or 0.0)
+    ended = _lost(trace, _ignorant(step))
     if not ended or trace.trial is None:
         return ""
     if _rise(step, yardstick=step.loss or 0.0) > 1:
         return f"raises the loss of its own batch, and {ended}"
     peak = max((loss for loss in trace.trial.losses if math.isfinite(loss)), default=0.0)
-    if peak > WILD.value * max(step.loss or 0.0, step.zero_loss or 0.0):
+    if peak > WILD.value * max(step.loss or 0.0, _ignorant(step)):
         return f"does no harm yet, but further ones throw the loss up to {peak:.3g}, and {ended}"
     return ""
 
@@ -177,7 +184,7 @@ def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, 
 
 @rule(
     "OPT002", "lr-too-low", severities=("warning",), cause="learning-rate",
-    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED, LONG, PATIENCE, SWIFTER),
+    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED, LONG, PATIENCE, SWIFT, SWIFTER),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -199,10 +206,10 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     What: of a network that knows nothing yet, a step promises less than a ten-thousandth of the loss, and moves no
         weight by 3/10,000 of its size, both times what momentum makes of a step in the long run. Ten times as much
         is too little where a trial of 200 steps did not lower the loss by a tenth. Or such a trial ends below 0.4 of
-        its end at a hundred times the rate.
+        its end at a hundred times the rate, or of 0.2 at ten times.
     Why it hurts: ten thousand steps pass before anything is learned, and the run looks like one that cannot learn.
     How measured: the optimizer's first update u on a batch: -u·∇L / L, and the largest rms(u) / rms(w) of a
-        matrix or kernel. It is not judged where the loss is below 0.9 of that of outputs that are all zero, where the
+        matrix or kernel. It is not judged where the loss is below 0.9 of that of the best constant answer, where the
         optimizer has stepped before, or where a schedule sets the learning rate.
     When it is a false alarm: a warm-up that is written by hand; a run that is meant to take very many steps.
     Fix: a higher learning rate.
@@ -240,13 +247,17 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     )  # fmt: skip
 
 
+TENFOLD = 10.0
+
+
 def _swifter(trace: Trace) -> str:
-    """How much lower the same trial ends at a hundred times the rate; empty if it was not tried, or does not."""
+    """How much lower the same trial ends at ten or a hundred times the rate; empty if it was not tried, or does not."""
     if trace.trial is None:
         return ""
     end = trace.trial.end
     for variant in trace.trial.variants:
-        if variant.change == "lr" and variant.factor > 1 and variant.end < SWIFTER.value * end:
+        limit = SWIFT if variant.factor <= TENFOLD else SWIFTER
+        if variant.change == "lr" and variant.factor > 1 and variant.end < limit.value * end:
             return (
                 f"is too short: a trial of {trace.trial.steps} steps ends at {end:.3g}, and with {variant.rate:g} at "
                 f"{variant.end:.3g}"
@@ -260,9 +271,14 @@ def not_at_the_start(step: StepRecord) -> str:
         return "a schedule sets the learning rate, which may be warming up"
     if step.stepped:
         return "the optimizer has made steps before: small steps are right late in a run"
-    if (step.loss or 0.0) < FRESH.value * (step.zero_loss or 0.0):
+    if knows(step):
         return "the network knows something already: small steps may be right"
     return ""
+
+
+def knows(step: StepRecord) -> bool:
+    """Whether the loss is below that of a constant answer, so that something was learned before."""
+    return (step.loss or 0.0) < FRESH.value * (step.constant_loss or step.zero_loss or 0.0)
 
 
 def _moved(trace: Trace) -> bool:

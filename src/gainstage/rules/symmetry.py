@@ -14,7 +14,8 @@ NOISE = Threshold("noise", 1e-5, "of the largest gradient rms", "rounding in flo
 
 @rule(
     "INI001", "symmetric-init", severities=("error",), cause="init",
-    explains=("INI002", "INI003", "INI009", "GRD001", "ACT001", "OPT002", "OPT003"), claims=("symmetry-breaking",),
+    explains=("INI002", "INI003", "INI009", "GRD001", "ACT001", "OPT002", "OPT003", "DAT007"),
+    claims=("symmetry-breaking",),
     thresholds=(NOISE,),
     bad="""
         import torch, gainstage as gs

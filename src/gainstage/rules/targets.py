@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
+from gainstage.rules.tried import RELIEVED, relief, told
 from gainstage.trace.records import LossRecord, TensorRecord, Trace
 from gainstage.trace.target_records import CrossingRecord, FurtherLabels, LabelRecord
 
@@ -227,7 +229,8 @@ _BY_HAND = frozenset(("sub", "rsub", "abs", "pow", "square", "mean", "sum"))
 
 @rule(
     "DAT003", "target-scale", severities=("warning",), cause="data",
-    explains=("INI006", "GRD002", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005"), thresholds=(LARGE, SMALL, SMALLER),
+    explains=("INI006", "GRD002", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005"),
+    thresholds=(LARGE, SMALL, SMALLER, RELIEVED),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -246,7 +249,8 @@ _BY_HAND = frozenset(("sub", "rsub", "abs", "pow", "square", "mean", "sum"))
 def target_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Regression targets are orders of magnitude off what the model puts out.
 
-    What: targets of an rms above 300 and 300 times that of the outputs, or below 0.001 and a thirtieth of it.
+    What: targets of an rms above 300 and 300 times that of the outputs, or below 0.001 and a thirtieth of it; or above
+        5 or below 0.2, and a trial ends below 0.4 of its squared error with standardised targets, in their units.
     Why it hurts: the last layer has to grow or shrink by that factor before anything else is learned; a step that
         is small for Adam is large against tiny targets, and large targets make gradients that throw plain SGD off.
     How measured: rms of the first batch's targets and of the outputs on it, where the loss compares the two as they
@@ -267,7 +271,10 @@ def target_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if len(outputs) != 1 or len(targets) != 1 or math.prod(outputs[0].shape) != math.prod(targets[0].shape):
         yield NotAssessed("DAT003", "needs one output, and one target of the same shape")
         return
-    finding = _off_scale(outputs[0], targets[0])
+    ends = relief(trace, "targets")
+    finding = _off_scale(outputs[0], targets[0], tried=ends is not None)
+    if finding is not None and ends is not None:
+        finding = replace(finding, message=f"{finding.message} {told(trace, ends, 'with standardised targets')}")
     if finding is not None:
         yield finding
 
@@ -279,12 +286,13 @@ def compares(loss: LossRecord) -> bool:
     return loss.ops[0] in _PAIRED or (loss.ops[0] in ("sub", "rsub") and set(loss.ops) <= _BY_HAND)
 
 
-def _off_scale(output: TensorRecord, target: TensorRecord) -> Finding | None:
+def _off_scale(output: TensorRecord, target: TensorRecord, *, tried: bool = False) -> Finding | None:
     ours, theirs = output.rms or 0.0, target.rms or 0.0
     large = theirs > LARGE.value * max(1.0, ours)
     small = 0 < theirs < SMALL.value and ours > SMALLER.value * theirs
-    if not large and not small:
+    if not large and not small and not tried:
         return None
+    large = large or theirs > 1
     ratio = theirs / ours if ours else math.inf
     times = f"{ratio:.2g} times" if large else f"1/{1 / ratio:.2g} of"
     return Finding(

@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
-from gainstage.rules.steps import FRESH, rates_of
+from gainstage.rules.steps import FRESH, knows, rates_of
 from gainstage.trace.records import Trace
 from gainstage.trace.training_records import TrialRecord
 
@@ -57,7 +57,7 @@ def not_learning(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Why it hurts: nothing is learned, and more of the same seldom changes that.
     How measured: the median of the trial's last fifth against that of its first five losses. A shorter trial is not
         judged: networks that train well stood still for their first 50 steps. Nor is a network that knows something
-        already, whose loss is below 0.9 of that of outputs that are all zero.
+        already, whose loss is below 0.9 of that of the best constant answer.
     When it is a false alarm: a long plateau at the start, as of tasks in which single features tell nothing; targets
         that are nearly all noise.
     Fix: the finding that explains it, if there is one; else look at the wiring: what the optimizer holds, what is
@@ -70,7 +70,7 @@ def not_learning(trace: Trace) -> Iterator[Finding | NotAssessed]:
         return
     if step is None or step.loss is None or not math.isfinite(trace.loss) or not math.isfinite(trial.losses[-1]):
         return
-    if step.zero_loss and step.loss < FRESH.value * step.zero_loss:
+    if knows(step):
         return
     start, end = median(trial.losses[:_FIRST]), median(trial.losses[-len(trial.losses) // 5 :])
     if not STUCK.value * start < end <= DIVERGED.value * start:
@@ -123,7 +123,8 @@ def diverging(trace: Trace) -> Iterator[Finding | NotAssessed]:
         return
     share = max(1, len(trial.losses) // 5)
     start, end = median(trial.losses[:share]), median(trial.losses[-share:])
-    if math.isfinite(trial.losses[-1]) and abs(end) <= DIVERGED.value * max(abs(start), 1e-12):
+    # A loss below zero that falls grows in size, and diverges no more than another.
+    if math.isfinite(trial.losses[-1]) and end - start <= (DIVERGED.value - 1) * max(abs(start), 1e-12):
         return
     outcome = f"went from {start:.3g} to {end:.3g}" if math.isfinite(trial.losses[-1]) else "left the finite numbers"
     yield Finding(

@@ -145,9 +145,11 @@ def _dropped(trace: Trace) -> Finding | None:
     if not dropped:
         return None
     names = tuple(dict.fromkeys(layer.name for layer in dropped))
-    listed = {_place(trace.layers[position]) for position in heard}
+    listed = [_place(trace.layers[position]) for position in heard]
     # The last one of a list whose others are heard: the stream that it adds to ends before it.
-    severity: Severity = "info" if all(_place(layer) in listed - {""} for layer in dropped) else "warning"
+    places = [_place(layer) for layer in dropped]
+    last = all(list_ and max((at for other, at in listed if other == list_), default=at) < at for list_, at in places)
+    severity: Severity = "info" if last else "warning"
     return Finding(
         "GRD003", "no-gradient", severity, "wiring", dropped[0].module,
         message=f"What is computed by {some(names)} goes nowhere: neither the loss nor the model's output is made of "
@@ -159,10 +161,10 @@ def _dropped(trace: Trace) -> Finding | None:
     )  # fmt: skip
 
 
-def _place(layer: LayerRecord) -> str:
-    """The list of modules that the layer is one of; empty if it is of none."""
+def _place(layer: LayerRecord) -> tuple[str, int]:
+    """The list of modules that the layer is one of, empty if it is of none, and its place there."""
     path, _, last = layer.module.rpartition(".")
-    return path if last.isdigit() else ""
+    return (path, int(last)) if last.isdigit() else ("", 0)
 
 
 def _constant(trace: Trace) -> Finding | None:

@@ -21,6 +21,7 @@ from gainstage.trace.ops import OpFacts
 from gainstage.trace.preserve import WriteGuard
 from gainstage.trace.provenance import NOTHING, Origin, Provenance, merged
 from gainstage.trace.records import NonFiniteRecord
+from gainstage.trace.reshapes import OPERATIONS, SKEWS, Reshapes
 from gainstage.trace.target_records import CrossingRecord, LabelRecord
 
 
@@ -55,6 +56,7 @@ class RecordingMode(TorchDispatchMode):
         self.used: set[str] = set()
         # With the parameters themselves, which keeps them alive and their identities theirs.
         self.unregistered: dict[int, tuple[torch.Tensor, str]] = {}
+        self.reshapes = Reshapes()
         self.first_non_finite: NonFiniteRecord | None = None
         self.watcher: Callable[[Call, torch.Tensor, Origin], None] | None = None
         self.in_backward = False
@@ -107,6 +109,8 @@ class RecordingMode(TorchDispatchMode):
                 self._note_unregistered(ops.signal_tensors(args))
             elif results.ndim >= 3:
                 self.drafting.follow_reshape(results, origin)
+            if origin.data and facts.name in OPERATIONS and self.last[0] not in SKEWS:
+                self.reshapes.note(self.stack.path, args[0].shape, results.shape)
         return results
 
     def _observe(self, call: Call) -> None:
@@ -118,6 +122,8 @@ class RecordingMode(TorchDispatchMode):
         if self.stack.inside:
             self._note_unregistered(call.read)
         data = any(origin.data for origin in call.origins)
+        if data and call.facts.name in OPERATIONS and self.stack.inside:
+            self.reshapes.note(self.stack.path, call.read[0].shape, produced[0].shape)
         if data:
             self.used.update(name for origin in call.origins for name in origin.parameters)
         if data and self.stack.entered and not self.stack.inside:

@@ -231,6 +231,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         skipped=tuple(_skipped(mode)),
         returned=_returned(run),
         dropouts=tuple(DropoutRecord(path, share) for path, share in mode.stack.dropped.items()),
+        reshapes=tuple(mode.reshapes.found),
         unregistered=tuple(_unregistered(subject, mode)),
         world_size=alone.world_size(mode.stack.modules),
     )  # fmt: skip

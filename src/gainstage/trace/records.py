@@ -243,6 +243,15 @@ class UnregisteredRecord:
 
 
 @dataclass(frozen=True)
+class ReshapeRecord:
+    """A view or reshape of activations to the sizes of a transposed tensor, and the module in which it ran."""
+
+    module: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class DropoutRecord:
     """A dropout module that ran in training mode, and the share of values that it drops."""
 
@@ -262,6 +271,7 @@ class Trace:
         further: Labels of the batches after the first, read where that has one label alone.
         returned: Positions of the layers whose output, or what was made of it, the model returned.
         dropouts: In the order in which they ran first.
+        reshapes: Views and reshapes that look like transpositions, the same for another number of samples.
         unregistered: Parameters that were read with gradients switched on and are none of the model's.
         skipped: What could not be measured, with the reason, one line each.
         world_size: Number of processes in the group that trains copies of the model, or in the default group; None
@@ -288,6 +298,7 @@ class Trace:
     without_grad: tuple[str, ...] = ()
     returned: tuple[int, ...] = ()
     dropouts: tuple[DropoutRecord, ...] = ()
+    reshapes: tuple[ReshapeRecord, ...] = ()
     unregistered: tuple[UnregisteredRecord, ...] = ()
     skipped: tuple[str, ...] = ()
     world_size: int | None = None

@@ -46,6 +46,7 @@ class StepRecord:
     Attributes:
         loss, loss_after: Of that batch, before the step and after it; NaN or infinite if that is what it was.
         zero_loss: Of outputs that are all zero, a network that knows nothing; None where there is none to be had.
+        constant_loss: Of the best of a few constant answers, as the mean of the targets; None where none is known.
         promise: -u·∇L / |L| of the update u: the share of the loss that the step takes away to first order.
         accumulation: What momentum makes of a step in the long run, as a factor: (1 - dampening) / (1 - momentum).
         update_ratio: Median over matrices and kernels that move of rms(update) / rms(weight).
@@ -59,6 +60,7 @@ class StepRecord:
     loss: float | None = None
     loss_after: float | None = None
     zero_loss: float | None = None
+    constant_loss: float | None = None
     promise: float | None = None
     accumulation: float = 1.0
     update_ratio: float | None = None
@@ -75,16 +77,36 @@ class VariantRecord:
     """How a trial ends with one thing changed.
 
     Attributes:
-        change: ``lr``, all learning rates times a factor, or ``weight_decay``, likewise.
-        factor: That factor.
+        change: ``lr``, all learning rates times a factor; ``weight_decay`` and ``dropout``, none of it; ``inputs`` and
+            ``targets``, standardised.
+        factor: Of the rate, the decay or the dropout; 1 for data.
         rate: The largest learning rate of all groups.
-        end: Median loss of the last fifth of its steps; infinite if it left the finite numbers.
+        end: Median loss of the last fifth of its steps, in units of the trial's own; infinite if it left the finite
+            numbers.
+        in_eval: The loss on the batches that are held out, as `EvaluationRecord.in_eval`; None where it was not asked.
     """
 
-    change: Literal["lr", "weight_decay"]
+    change: Literal["lr", "weight_decay", "dropout", "inputs", "targets"]
     factor: float
     rate: float
     end: float
+    in_eval: float | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """The losses of a trained copy on the same batches in both modes, means over the batches.
+
+    Attributes:
+        batches: How many.
+        unseen: Whether they were held out of the training.
+        in_eval, in_train: With the model in eval mode, and in the modes that it was trained in.
+    """
+
+    batches: int
+    unseen: bool
+    in_eval: float
+    in_train: float
 
 
 @dataclass(frozen=True)
@@ -93,20 +115,36 @@ class TrialRecord:
 
     Attributes:
         spoilt: Where that was: the first tensor of the run's batches that holds what is not finite, or "".
+        singular: Where it broke down, the first batch whose loss is finite and whose gradient is not, before any step.
         reason: Why it could not be made, or "".
-        variants: The same run with one thing changed, where this one hardly lowered the loss.
+        variants: The same run with one thing changed, where this one hardly lowered the loss or that thing is doubtful.
+        evaluation: Of the trained copy; None where it broke down or does not run in eval mode.
     """
 
     steps: int
     losses: tuple[float, ...]
     spoilt: str = ""
+    singular: str = ""
     reason: str = ""
     variants: tuple[VariantRecord, ...] = ()
+    evaluation: EvaluationRecord | None = None
 
     @property
     def end(self) -> float:
         """The median loss of the last fifth of its steps; infinite if it left the finite numbers."""
         return end_of(self.losses)
+
+    def relief(self, change: str) -> tuple[float, float] | None:
+        """The loss of this trial and that of the one without what is doubtful, on batches held out if there are any.
+
+        None where that was not run.
+        """
+        for variant in self.variants:
+            if variant.change == change:
+                if self.evaluation is not None and self.evaluation.unseen and variant.in_eval is not None:
+                    return self.evaluation.in_eval, variant.in_eval
+                return self.end, variant.end
+        return None
 
 
 @dataclass(frozen=True)
@@ -117,11 +155,19 @@ class MixingRecord:
         samples: How many were run.
         change: The largest change of an output when another sample is exchanged, over the standard deviation of the
             outputs over samples.
+        spread: That standard deviation over the outputs' rms.
+        unread: ``"first"`` or ``"second"`` half of the steps or rows, if outputs stay the same whatever
+            stands there; else "".
+        orderless: Whether tokens in another order have the same outputs, or the same in that order; None where the
+            inputs are no tokens.
         reason: Why it was not measured, or "".
     """
 
     samples: int = 0
     change: float | None = None
+    spread: float | None = None
+    unread: str = ""
+    orderless: bool | None = None
     reason: str = ""
 
 

@@ -1,0 +1,69 @@
+"""How values lie in a tensor: DAT006 scrambled-axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gainstage.rules.base import Finding, NotAssessed, counted, rule
+from gainstage.trace.records import Trace
+
+
+@rule(
+    "DAT006", "scrambled-axes", severities=("warning",), cause="wiring", status="preview",
+    explains=("DAT005", "OPT003"),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Reader(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.convolution, self.head = nn.Conv1d(6, 32, 3), nn.Linear(32, 3)
+            def forward(self, x):  # (samples, steps, sensors)
+                x = x.view(x.size(0), x.size(2), x.size(1))
+                return self.head(self.convolution(x).relu().mean(-1))
+        subject = gs.Subject(Reader(), (torch.randn(64, 20, 6), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Reader(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.convolution, self.head = nn.Conv1d(6, 32, 3), nn.Linear(32, 3)
+            def forward(self, x):  # (samples, steps, sensors)
+                return self.head(self.convolution(x.transpose(1, 2)).relu().mean(-1))
+        subject = gs.Subject(Reader(), (torch.randn(64, 20, 6), torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def scrambled_axes(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """A view or reshape to the sizes of a transposed tensor, which does not transpose it.
+
+    What: inside the model a tensor that depends on the input is viewed or reshaped to its own sizes in another order,
+        as (samples, steps, features) to (samples, features, steps).
+    Why it hurts: a reshape leaves all values in line and only cuts the line elsewhere: what was a feature becomes a
+        mixture of steps and features, and of samples where their dimension takes part.
+    How measured: the sizes before and after each view and reshape, dimensions of size 1 left out; the same again with
+        one sample less, so that sizes that are the same by chance tell nothing. Dimensions of equal size hide it, and
+        what is done to the data before they reach the model is not seen. A matrix that was padded just before is
+        skewed on purpose, as for relative positions.
+    When it is a false alarm: neighbours merged into features where there happen to be as many of these as of those.
+    Fix: transpose or permute, then reshape if need be.
+    References: PyTorch, torch.Tensor.view, and torch.Tensor.permute.
+    """
+    if not trace.reshapes:
+        return
+    first = trace.reshapes[0]
+    others = f", and {counted(len(trace.reshapes) - 1, 'more')} like it" if len(trace.reshapes) > 1 else ""
+    yield Finding(
+        "DAT006", "scrambled-axes", "warning", "wiring", first.module,
+        message=f"In {first.module or 'the root'} a tensor of shape {_sizes(first.before)} is viewed as "
+        f"{_sizes(first.after)}{others}: the sizes of a transposed tensor, without its values being moved.",
+        why="A view only cuts the same row of values elsewhere: steps, channels or samples are mixed up.",
+        advice="Use transpose or permute, which move the values along with the sizes.",
+        value=float(len(trace.reshapes)), threshold=0.0,
+        evidence={"reshapes": [[record.module, record.before, record.after] for record in trace.reshapes]},
+    )  # fmt: skip
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,76 @@
+"""What a trial says: for a suspicion, without which it goes far better, and against predictions, where it goes well."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from gainstage.rules.base import Finding, Threshold
+from gainstage.trace.records import Trace
+
+LEARNED = Threshold(
+    "learned",
+    0.09,
+    "× the loss of a network that knows nothing",
+    "networks for development of make accuracy: harmless ones up to 0.083, faults from 0.098 (docs/thresholds.md)",
+)
+RELIEVED = Threshold(
+    "relieved",
+    0.4,
+    "× the loss that a trial ends with, without what is doubtful",
+    "networks for development of make accuracy (docs/thresholds.md)",
+)
+# Their findings say that a network trains slowly, badly or not at all; a trial that learns shows that this one does
+# not. The others' say that what is learned is not what is meant, or is not what inference computes.
+PREDICTIONS = frozenset((
+    "INI001", "INI002", "INI003", "INI004", "INI005", "INI006", "INI009", "INI010", "ACT001", "ACT002", "ACT003",
+    "GRD001", "GRD002", "GRD003", "NRM001", "NRM006", "NRM007", "NRM012", "NRM013", "NRM015", "OPT001", "OPT002",
+    "OPT006", "NUM002", "DAT001", "DAT007",
+))  # fmt: skip
+
+
+def relief(trace: Trace, change: str) -> tuple[float, float] | None:
+    """What a trial ends with as it is and without what is doubtful, if that is far better; else None."""
+    ends = trace.trial.relief(change) if trace.trial is not None else None
+    return ends if ends is not None and ends[1] < RELIEVED.value * ends[0] else None
+
+
+def told(trace: Trace, ends: tuple[float, float], without: str) -> str:
+    """Both ends of a relief, as a sentence."""
+    assert trace.trial is not None
+    held_out = trace.trial.evaluation is not None and trace.trial.evaluation.unseen
+    first = f"at a loss of {ends[0]:.3g}" if math.isfinite(ends[0]) else "outside of the finite numbers"
+    where = " on batches held out" if held_out else ""
+    return f"A trial of {trace.trial.steps} steps ends {first}{where}, and {without} at {ends[1]:.3g}."
+
+
+def weighed(finding: Finding, trace: Trace) -> Finding:
+    """The finding, for information only where it is a prediction that the trial refutes."""
+    if finding.severity == "info" or finding.code not in PREDICTIONS or finding.evidence.get("kind") == "unlisted":
+        return finding
+    learned = learned_share(trace)
+    if learned is None or learned >= LEARNED.value or trace.trial is None or trace.trial.evaluation is None:
+        return finding
+    return replace(
+        finding, severity="info",
+        message=f"{finding.message} A trial of {trace.trial.steps} steps learns all the same: on "
+        f"{trace.trial.evaluation.batches} batches that it was not trained on the loss is "
+        f"{trace.trial.evaluation.in_eval:.3g}, {learned:.1%} of that of a network that knows nothing.",
+        evidence={**finding.evidence, "learned": learned},
+    )  # fmt: skip
+
+
+def learned_share(trace: Trace) -> float | None:
+    """The loss after the trial, in eval mode and on batches held out, over that of a network that knows nothing.
+
+    That is the first loss or that of the best constant answer, the lower. None where there is no such trial, or no
+    loss that is zero at best.
+    """
+    trial, step = trace.trial, trace.step
+    evaluation = trial.evaluation if trial is not None else None
+    if trial is None or evaluation is None or not evaluation.unseen or not math.isfinite(trial.end):
+        return None
+    if step is None or evaluation.in_eval < 0:
+        return None
+    ignorant = min(trial.losses[0], step.constant_loss or 0.0)
+    return evaluation.in_eval / ignorant if ignorant > 0 else None

@@ -1,0 +1,30 @@
+"""Reshapes to the sizes of a transposed tensor: the shape is the one that was wanted, and the values stay in line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gainstage.trace.records import ReshapeRecord
+
+OPERATIONS = frozenset(("view", "_unsafe_view", "reshape", "_reshape_alias"))
+# Padded by a column and read by rows that are longer by one, a matrix is skewed on purpose (relative positions).
+SKEWS = frozenset(("cat", "constant_pad_nd", "pad"))
+MOST = 8
+
+
+class Reshapes:
+    """Those of a pass, each once, in the order of execution."""
+
+    def __init__(self) -> None:
+        self.found: dict[ReshapeRecord, None] = {}
+
+    def note(self, module: str, before: Sequence[int], after: Sequence[int]) -> None:
+        """Keeps it if the sizes are those of a transposed tensor."""
+        if exchanged(before, after) and len(self.found) < MOST:
+            self.found.setdefault(ReshapeRecord(module, tuple(before), tuple(after)))
+
+
+def exchanged(before: Sequence[int], after: Sequence[int]) -> bool:
+    """Whether one has the other's sizes in another order; dimensions of size 1 stand wherever they like."""
+    ours, theirs = ([size for size in shape if size != 1] for shape in (before, after))
+    return ours != theirs and len(before) == len(after) and sorted(ours) == sorted(theirs)
