@@ -53,7 +53,7 @@ def test_a_rate_that_is_too_low() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     trial = short_trial(gs.Subject(model, BATCHES, optimizer=optimizer), 200)
 
-    assert [variant.factor for variant in trial.variants] == [0.1, 0.01, 100.0]
+    assert [variant.factor for variant in trial.variants] == [0.1, 0.01, 10.0, 100.0]
     assert trial.variants[-1].end < 0.4 * trial.end
     assert codes(model, torch.optim.SGD(model.parameters(), lr=1e-4)) == ["OPT002", "OPT003"]
 

@@ -39,3 +39,30 @@ def test_a_module_that_does_not_run() -> None:
             return self.out(x)
 
     assert gs.check(Idle(), BATCH, select="ACT005").findings == ()
+
+
+class Scores(nn.Module):
+    """Dropout as a function, before the last layer or behind it."""
+
+    def __init__(self, *, behind: bool) -> None:
+        super().__init__()
+        self.inner, self.outer, self.behind = nn.Linear(8, 16), nn.Linear(16, 3), behind
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.inner(x).relu()
+        if self.behind:
+            return nn.functional.log_softmax(nn.functional.dropout(self.outer(hidden), 0.5), 1)
+        return nn.functional.log_softmax(self.outer(nn.functional.dropout(hidden, 0.5)), 1)
+
+
+@pytest.mark.parametrize(("behind", "expected"), [(True, ["ACT005"]), (False, [])])
+def test_dropout_on_what_the_loss_reads(behind: bool, expected: list[str]) -> None:
+    batch = torch.randn(32, 8), torch.arange(32) % 3
+    findings = gs.check(Scores(behind=behind), batch, nn.NLLLoss(), select="ACT005").findings
+    assert [f.code for f in findings] == expected
+
+
+def test_dropout_behind_a_regression() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1), nn.Dropout(0.2))
+    findings = gs.check(model, (torch.randn(32, 8), torch.randn(32, 1)), nn.MSELoss(), select="ACT005").findings
+    assert [f.evidence.get("kind") for f in findings] == ["outputs"]

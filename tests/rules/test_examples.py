@@ -108,4 +108,6 @@ def test_codes_are_unique_and_never_change() -> None:
         ("DAT003", "target-scale"),
         ("DAT004", "degenerate-input"),
         ("DAT005", "mixed-samples"),
+        ("DAT006", "scrambled-axes"),
+        ("DAT007", "ignored-input"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import gainstage as gs
+from gainstage.diagnosis.check import judged
+from gainstage.rules import rule_of
+from gainstage.trace.training_records import EvaluationRecord, TrialRecord
 
 BATCH = (torch.randn(64, 16, generator=torch.Generator().manual_seed(0)) * 3, torch.arange(64) % 3)
 
@@ -195,3 +199,33 @@ def test_few_samples_tell_nothing_of_the_gap() -> None:
 
     assert report.findings == ()
     assert ["needs 16 samples" in entry.reason for entry in report.not_assessed] == [True]
+
+
+def shifted(**options: float | None) -> list[tuple[str, str]]:
+    """What is said after a trial on inputs with a mean that fresh running statistics do not know."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(640, 16, generator=generator)
+    labels = (inputs @ torch.randn(16, 3, generator=generator)).argmax(1)
+    series = list(zip((inputs * 0.2 + 1).split(32), labels.split(32), strict=True))
+    torch.manual_seed(0)
+    model = net(**options)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    found = gs.check(model, series, optimizer=optimizer, steps=200, select="NRM002,NRM010").findings
+    return [(finding.code, finding.severity) for finding in found]
+
+
+@pytest.mark.parametrize(("momentum", "expected"), [(0.1, []), (0.05, []), (0.001, [("NRM010", "warning")])])
+def test_the_modes_of_a_trial_s_copy(momentum: float, expected: list[tuple[str, str]]) -> None:
+    assert shifted(momentum=momentum) == expected
+
+
+def test_a_trial_that_ends_elsewhere_in_eval_mode() -> None:
+    def after(in_eval: float, steps: int = 200) -> list[str]:
+        ends = EvaluationRecord(4, True, in_eval, 0.1)
+        trace = gs.record(net(), BATCH)
+        trace = replace(trace, trial=TrialRecord(steps, (1.1,) * steps, evaluation=ends))
+        return [f.code for f in judged(trace, [rule_of("NRM002")]).findings]
+
+    assert after(0.9) == ["NRM002"]
+    assert after(float("nan")) == []
+    assert after(0.25) == after(0.9, steps=100) == []

@@ -170,3 +170,64 @@ def test_softmax_inside_of_the_model_is_its_own_matter() -> None:
             return self.net(x * (1 + torch.softmax(self.gate(x), 0)))
 
     assert found(Gated(), LABELS, nn.CrossEntropyLoss()) == []
+
+
+class Exponential(nn.Module):
+    """The probabilities themselves, of their logarithms."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.exp()
+
+
+def test_probabilities_that_are_taken_for_their_logarithms() -> None:
+    finding, *_ = found(ending(nn.LogSoftmax(-1), Exponential()), LABELS, nn.NLLLoss())
+    assert (finding.code, finding.severity) == ("ACT004", "error")
+    assert "its mean is -0.3" in finding.message
+
+
+def test_log_softmax_of_rectified_scores() -> None:
+    finding, *_ = found(ending(nn.ReLU(), nn.LogSoftmax(-1)), LABELS, nn.NLLLoss())
+    assert (finding.code, finding.severity) == ("ACT004", "error")
+    assert "to the output of relu" in finding.message
+
+
+@pytest.mark.parametrize("bias", [-9.0, 9.0])
+def test_a_rectifier_that_lets_nothing_pass(bias: float) -> None:
+    model = ending(nn.ReLU(), outputs=1)
+    nn.init.constant_(model[-2].bias, bias)
+    findings = [f for f in found(model, torch.rand(32, 1), nn.MSELoss()) if f.code == "ACT004"]
+    assert [f.severity for f in findings] == (["error"] if bias < 0 else [])
+    assert all("zero for every sample" in f.message for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (F.one_hot(LABELS, 3).float(), []),
+        (torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]).repeat(16, 1), ["ACT004"]),
+        (torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.1, 0.9]]).repeat(16, 1), []),
+    ],
+)
+def test_rows_of_several_ones(targets: torch.Tensor, expected: list[str]) -> None:
+    assert [f.code for f in found(ending(), targets, nn.CrossEntropyLoss()) if f.severity != "info"] == expected
+
+
+class SideBySide(nn.Module):
+    """Scores of three classes and one number, in one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(16, 64), nn.ReLU())
+        self.classes, self.number = nn.Linear(64, 3), nn.Linear(64, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.trunk(x)
+        return torch.cat([self.classes(hidden), self.number(hidden)], 1)
+
+
+def test_heads_side_by_side_are_not_mistaken_for_one_another() -> None:
+    def loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs[:, :3], labels) + outputs[:, 3].square().mean()
+
+    findings = gs.check(SideBySide(), (torch.randn(32, 16), LABELS), loss, select="ACT004").findings
+    assert findings == ()

@@ -138,3 +138,21 @@ def test_the_same_trial_at_a_lower_rate(lower: float, expected: list[str]) -> No
 def test_the_same_trial_at_a_higher_rate(higher: float, expected: list[str]) -> None:
     assert tried("OPT002", 2.3, VariantRecord("lr", 100.0, 10.0, higher)) == expected
     assert tried("OPT002", 2.3, VariantRecord("weight_decay", 0.0, 0.1, higher)) == []
+
+
+@pytest.mark.parametrize(("tenfold", "expected"), [(0.4, ["warning"]), (0.6, []), (math.inf, [])])
+def test_the_same_trial_at_ten_times_the_rate(tenfold: float, expected: list[str]) -> None:
+    assert tried("OPT002", 2.3, VariantRecord("lr", 10.0, 1.0, tenfold)) == expected
+
+
+def test_a_rate_is_not_too_high_where_a_higher_one_ends_lower() -> None:
+    lower, higher = VariantRecord("lr", 0.1, 0.01, 1.0), VariantRecord("lr", 10.0, 1.0, 0.5)
+    assert tried("OPT001", 2.2, lower) == ["warning"]
+    assert tried("OPT001", 2.2, lower, higher) == []
+
+
+@pytest.mark.parametrize(("constant", "expected"), [(0.25, ["warning"]), (0.5, ["not assessed"])])
+def test_what_is_known_is_measured_against_the_best_constant_answer(constant: float, expected: list[str]) -> None:
+    # Outputs of a sigmoid: those that are all zero are a bad answer, and a half is one that needs no learning.
+    step = {"loss": 0.25, "loss_after": 0.25, "zero_loss": 0.5, "constant_loss": constant, "promise": 1e-5}
+    assert codes("OPT002", most=RatioRecord("weight", 1e-4), **step) == expected

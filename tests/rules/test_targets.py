@@ -266,3 +266,10 @@ def test_the_channels_of_one_grey_picture_are_no_samples() -> None:
 def test_a_blank_channel() -> None:
     pictures = torch.cat([torch.randn(8, 3, 8, 8), torch.ones(8, 1, 8, 8)], 1)
     assert spoken("DAT004", nn.Conv2d(4, 3, 1), (pictures, torch.randint(3, (8, 8, 8)))) == ["info"]
+
+
+@pytest.mark.parametrize(("labels", "expected"), [((0, 1), ["unsigned"]), ((-1, 1), [])])
+def test_labels_of_a_loss_that_knows_minus_one(labels: tuple[int, int], expected: list[str]) -> None:
+    targets = torch.tensor(labels).repeat(16).float()
+    report = gs.check(nn.Linear(8, 1), (torch.randn(32, 8), targets[:, None]), nn.SoftMarginLoss(), select="DAT002")
+    assert [f.evidence["kind"] for f in report.findings] == expected

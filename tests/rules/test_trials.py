@@ -96,3 +96,23 @@ def test_what_breaks_down_by_itself_is_not_laid_to_the_rate() -> None:
     report = gs.check(model, batches, optimizer=optimizer, steps=100)
 
     assert [f.code for f in report.findings if f.consequence_of is None] == ["NUM001"]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [(0.6, -3.5, False), (-1.0, -9.0, False), (-1.0, 8.0, True), (0.6, 2.0, False), (0.6, 9.0, True)],
+)
+def test_a_loss_that_falls_below_zero_does_not_diverge(first: float, last: float, expected: bool) -> None:
+    assert speaks("OPT004", (first,) * 100 + (last,) * 100) is expected
+
+
+def test_a_loss_that_falls_at_a_higher_rate_can_be_learned() -> None:
+    def said(constant_loss: float | None, higher: float) -> bool:
+        step = StepRecord(loss=1.0, constant_loss=constant_loss)
+        trial = TrialRecord(200, (1.0,) * 200, variants=(VariantRecord("lr", 10.0, 1.0, higher),))
+        results = rule_of("OPT003").check(Trace((), loss=1.0, step=step, trial=trial))
+        return any(isinstance(result, Finding) for result in results)
+
+    assert said(None, 0.9)
+    assert not said(None, 0.1)
+    assert said(1.0, 0.1)  # OPT002 tells of it

@@ -330,3 +330,44 @@ class Skips(nn.Module):
 @pytest.mark.parametrize(("listed", "expected"), [(True, ["info"]), (False, ["warning"])])
 def test_the_last_of_a_list_may_go_nowhere(listed: bool, expected: list[str]) -> None:
     assert spoken("GRD003", Skips(listed=listed)) == expected
+
+
+class Overwritten(nn.Module):
+    """A loop over layers that reads the same input each time, or the one before's output."""
+
+    def __init__(self, *, chained: bool) -> None:
+        super().__init__()
+        self.layers, self.head = nn.ModuleList(nn.Linear(16, 16) for _ in range(4)), nn.Linear(16, 3)
+        self.chained = chained
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = x
+        for layer in self.layers:
+            hidden = layer(hidden if self.chained else x).relu()
+        return self.head(hidden)
+
+
+@pytest.mark.parametrize(("chained", "expected"), [(True, []), (False, ["warning"])])
+def test_a_loop_that_forgets_its_layers(chained: bool, expected: list[str]) -> None:
+    report = gs.check(Overwritten(chained=chained), (torch.randn(32, 16), torch.arange(32) % 3), select="GRD003")
+    assert [f.severity for f in report.findings] == expected
+
+
+class Coupling(nn.Module):
+    """Shifts one half by what a map of zeros makes of the other, as flows start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(width, 16), nn.Tanh(), nn.Linear(16, width))
+        nn.init.zeros_(self.net[2].weight)
+        nn.init.zeros_(self.net[2].bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = x.chunk(2, 1)
+        return torch.cat([right + self.net(left), left], 1)
+
+
+def test_maps_that_start_at_zero_hold_the_gradient_back_and_do_not_let_it_vanish() -> None:
+    model = nn.Sequential(*[Coupling(4) for _ in range(4)])
+    report = gs.check(model, (torch.randn(64, 8), torch.zeros(64, 8)), nn.MSELoss(), select="GRD001")
+    assert report.findings == ()

@@ -22,7 +22,7 @@ from gainstage.seeding import preserved_rng
 from gainstage.trace import Trace
 from gainstage.trace.recorder import recording
 from gainstage.trace.subject import Subject, as_subject
-from gainstage.trace.training_records import StepRecord, TrialRecord
+from gainstage.trace.training_records import Change, StepRecord, TrialRecord
 
 DEFECT = "a defect of the rule"
 
@@ -82,7 +82,7 @@ def diagnose(
     return judged(trace, rules, ignores)
 
 
-def _trial(subject: Subject, steps: int, seed: int, suspected: tuple[str, ...]) -> TrialRecord:
+def _trial(subject: Subject, steps: int, seed: int, suspected: tuple[Change, ...]) -> TrialRecord:
     """A trial; one that fails, as of a model that cannot be copied, leaves what else was found standing."""
     try:
         return short_trial(subject, steps, seed, suspected)

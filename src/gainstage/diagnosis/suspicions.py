@@ -13,6 +13,7 @@ from gainstage.remedies.standardise import standardise_inputs
 from gainstage.trace.copies import copied
 from gainstage.trace.records import TensorRecord, Trace
 from gainstage.trace.subject import Subject
+from gainstage.trace.training_records import Change
 
 # Each is well inside of what rules warn of without a trial: it costs a run, and the run decides.
 DROPPED = 0.6  # share of values
@@ -21,9 +22,9 @@ OFFSET, WIDE, NARROW = 1.5, 3.0, 0.3  # standard deviations; of a feature; rms
 FAR, NEAR = 5.0, 0.2  # rms of targets: over that of the outputs; in itself
 
 
-def suspicions(trace: Trace) -> tuple[str, ...]:
+def suspicions(trace: Trace) -> tuple[Change, ...]:
     """The changes that are worth a run, by the names of `VariantRecord.change`."""
-    doubtful: Mapping[str, bool] = {
+    doubtful: Mapping[Change, bool] = {
         "dropout": any(entry.share >= DROPPED for entry in trace.dropouts),
         "weight_decay": _heavy_decay(trace),
         "inputs": any(_off(tensor) for tensor in trace.inputs),
@@ -32,7 +33,7 @@ def suspicions(trace: Trace) -> tuple[str, ...]:
     return tuple(change for change, worth_a_run in doubtful.items() if worth_a_run)
 
 
-def changed(series: Subject, change: str) -> tuple[Subject, float]:
+def changed(series: Subject, change: Change) -> tuple[Subject, float]:
     """A copy without what is doubtful, and what its losses have to be multiplied by to be compared.
 
     Raises:
@@ -65,10 +66,13 @@ def _far_targets(trace: Trace) -> bool:
     return bool(target) and output is not None and (target > FAR * max(1.0, output) or target < NEAR)
 
 
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
 def _without_dropout(series: Subject) -> tuple[Subject, float]:
     subject = copied(series)
     for module in subject.model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):  # the family has no other name
+        if isinstance(module, _DROPOUTS):
             module.p = 0.0
     return subject, 1.0
 
@@ -99,7 +103,7 @@ def _standard_targets(series: Subject) -> tuple[Subject, float]:
     return copied(series).replace(batches=series.batches.map(standardised)), float(std) ** 2
 
 
-_CHANGES: Mapping[str, Callable[[Subject], tuple[Subject, float]]] = {
+_CHANGES: Mapping[Change, Callable[[Subject], tuple[Subject, float]]] = {
     "dropout": _without_dropout,
     "weight_decay": _without_decay,
     "inputs": _standard_inputs,

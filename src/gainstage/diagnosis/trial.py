@@ -15,7 +15,7 @@ from gainstage.landscape.training import BATCHES, gradients_kept, mean_loss, tra
 from gainstage.trace.call import tensors_of
 from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
-from gainstage.trace.training_records import EvaluationRecord, TrialRecord, VariantRecord, end_of
+from gainstage.trace.training_records import Change, EvaluationRecord, TrialRecord, VariantRecord, end_of
 
 # A run of so many steps or more that ends above so much of where it began is made again.
 TELLING_STEPS, HARDLY = 100, 0.5
@@ -26,7 +26,7 @@ SPARING, SHARE, SEEN = 10, 5, 4
 LOWER, HIGHER = (0.1, 0.01), (10.0, 100.0)
 
 
-def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence[str] = ()) -> TrialRecord:
+def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence[Change] = ()) -> TrialRecord:
     """Losses of ``steps`` steps on a copy of the model with a copy of its optimizer.
 
     Every batch of the series is used once before one is used again. Of ten or more the last fifth is held out, for the
@@ -53,8 +53,9 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
         variants = [*_variants(series, losses, steps, seed)]
         if steps >= TELLING_STEPS:
             done = {variant.change for variant in variants}
-            changes = [change for change in suspected if change not in done]
-            variants += [found for change in changes if (found := _without(whole, change, spared, steps, seed))]
+            changes: list[Change] = [change for change in suspected if change not in done]
+            others = (_without(whole, change, spared, steps, seed) for change in changes)
+            variants += [other for other in others if other is not None]
         found = trial_of(
             steps, losses, batches, tuple(variants),
             _evaluated(run, losses, batches[-spared:] if spared else batches[:SEEN], unseen=spared > 0, seed=seed),
@@ -68,7 +69,7 @@ def _parts(subject: Subject, spared: int) -> tuple[Subject, list[Any]]:
     return subject.replace(batches=batches[: len(batches) - spared]), batches[len(batches) - spared :]
 
 
-def _without(whole: Subject, change: str, spared: int, steps: int, seed: int) -> VariantRecord | None:
+def _without(whole: Subject, change: Change, spared: int, steps: int, seed: int) -> VariantRecord | None:
     """The same run without what is doubtful; None where it cannot be made."""
     rate = max((float(group["lr"]) for group in whole.optimizer.param_groups), default=0.0) if whole.optimizer else 0.0
     try:

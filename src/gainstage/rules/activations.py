@@ -247,11 +247,8 @@ Verdict = tuple[Severity, str, str, bool]
 
 
 def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
-    if loss.ops[0] == "nll_loss" and loss.labels is not None and (loss.labels.mean_loss or 0.0) < 0:
-        what = f"NLL expects log-probabilities, and its mean is {loss.labels.mean_loss:.3g}: these are none."
-        return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
     if set(loss.via) - {"dropout"}:  # something between the layer and the loss changes what it reads
-        return None
+        return _above_zero(loss)
     if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
         what = "Cross-entropy over a single output is 0, whatever the model says."
         return "error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.", False
@@ -362,6 +359,14 @@ def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
         what = "The model ends in log-softmax, and cross-entropy applies it again: harmless, but done twice."
         return "info", what, "Remove it, or use NLLLoss.", True
     return None
+
+
+def _above_zero(loss: LossRecord) -> Verdict | None:
+    """Of what NLL takes for logarithms of probabilities, and what is positive on average."""
+    if loss.ops[0] != "nll_loss" or loss.labels is None or (loss.labels.mean_loss or 0.0) >= 0:
+        return None
+    what = f"NLL expects log-probabilities, and its mean is {loss.labels.mean_loss:.3g}: these are none."
+    return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
 
 
 SEVERAL_ONES = 1.05  # one a row, and room for rounding

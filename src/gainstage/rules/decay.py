@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
 from gainstage.rules.steps import not_at_the_start
+from gainstage.rules.tried import relief
 from gainstage.trace.records import Trace
-from gainstage.trace.training_records import OptimizerRecord, TrialRecord
+from gainstage.trace.training_records import OptimizerRecord
 
 _MEASURED = "networks for development of make accuracy (docs/thresholds.md)"
 PULL = Threshold("pull", 1.0, "× the norm of the loss's gradient", _MEASURED)
@@ -54,7 +55,7 @@ def weight_decay(trace: Trace) -> Iterator[Finding | NotAssessed]:
     decay = max(optimizer.weight_decays, default=0.0)
     if not decay:
         return
-    freed, pull = _freed(trace.trial), _pull(trace, optimizer)
+    freed, pull = relief(trace, "weight_decay", FREED), _pull(trace, optimizer)
     if freed is None and (pull is None or pull <= PULL.value):
         return
     what: list[str] = []
@@ -72,12 +73,6 @@ def weight_decay(trace: Trace) -> Iterator[Finding | NotAssessed]:
         threshold=PULL.value if freed is None or pull is not None else FREED.value,
         evidence={"decay": decay, "pull": pull, "with": freed and freed[0], "without": freed and freed[1]},
     )  # fmt: skip
-
-
-def _freed(trial: TrialRecord | None) -> tuple[float, float] | None:
-    """Where a trial ends with decay and without it, if that is far lower."""
-    ends = trial.relief("weight_decay") if trial is not None else None
-    return ends if ends is not None and ends[1] < FREED.value * ends[0] else None
 
 
 def _pull(trace: Trace, optimizer: OptimizerRecord) -> float | None:

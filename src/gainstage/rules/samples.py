@@ -14,8 +14,8 @@ OWED = Threshold(
     "142 networks of the zoo: no change at all; faulty ones: 0.4 to 2.2 (docs/thresholds.md)",
 )  # fmt: skip
 SAME = Threshold(
-    "same", 1e-4, "standard deviation over samples, over the outputs' rms",
-    "healthy programs: 2.6e-3 and more; rounding is 1e-7 (docs/thresholds.md)",
+    "same", 1e-6, "standard deviation over samples, over the outputs' rms",
+    "rounding is 1e-7; healthy programs: 2.6e-3 and more (docs/thresholds.md)",
 )  # fmt: skip
 
 
@@ -113,24 +113,24 @@ def mixed_samples(trace: Trace) -> Iterator[Finding | NotAssessed]:
 def ignored_input(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """What the network says does not depend on what it is given, or not on all of it.
 
-    What: in eval mode, samples that differ have the same outputs, to four digits; or the outputs stay the same where
+    What: in eval mode, samples that differ have the same outputs, up to rounding; or the outputs stay the same where
         one half of a sequence is another sample's; or attention over token ids gives the same in reversed order.
     Why it hurts: the loss cannot tell the network what to do with which input; it learns the commonest answer.
     How measured: the standard deviation over up to 8 samples of the outputs, over their rms; further passes on these
-        samples with a half exchanged, or with the tokens turned round. Maps whose weights start at zero say nothing
-        yet, and are not judged, nor are halves that are all padding.
+        samples with the rest exchanged, or with the tokens turned round. Maps whose weights start at zero say nothing
+        yet, and are not judged, nor is a rest that is all padding.
     When it is a false alarm: a memory that has to carry something further than it can at the start; sets of tokens,
-        whose order means nothing; models that read the first half alone, on purpose.
+        whose order means nothing.
     Fix: read a recurrent layer where the sequence ends, not behind its padding (pad in front, pack_padded_sequence);
         batch_first=True where a token of its own is read; positions added to the embeddings.
     References: PyTorch, nn.utils.rnn.pack_padded_sequence; nn.MultiheadAttention, on batch_first.
     """
     mixing = trace.mixing
     if mixing is None or mixing.spread is None:
-        yield NotAssessed("DAT007", "needs a run of the check itself" if mixing is None else mixing.reason)
+        normed = "batch norms that train do something else in eval mode"
+        yield NotAssessed("DAT007", "needs a run of the check itself" if mixing is None else mixing.reason or normed)
         return
-    started_at_zero = any(layer.kind in MAPS and layer.weight_rms == 0 for layer in trace.layers)
-    if started_at_zero or any(tensor.same_samples for tensor in trace.inputs):
+    if _starts_closed(trace) or any(tensor.same_samples for tensor in trace.inputs):
         return
     if mixing.spread <= SAME.value:
         yield _ignored(
@@ -141,11 +141,10 @@ def ignored_input(trace: Trace) -> Iterator[Finding | NotAssessed]:
             "Read a recurrent layer at the last step that is no padding; set batch_first=True where a class token is "
             "read; else follow the signal: gs.record(model, batch) shows where the samples become alike.",
         )  # fmt: skip
-    elif mixing.unread:
+    elif mixing.first_alone:
         yield _ignored(
-            mixing.unread, 0.0, 0.0,
-            f"No output depends on the {mixing.unread} half of the steps or rows: with another sample's in its place all stay "
-            "the same.",
+            "first", 0.0, 0.0,
+            "No output depends on more than the first step or row: with another sample's behind it all stay the same.",
             "What stands there cannot be learned from.",
             "Look for an index that takes the wrong step: of a recurrent layer the last one, [:, -1], has read all.",
         )  # fmt: skip
@@ -156,6 +155,20 @@ def ignored_input(trace: Trace) -> Iterator[Finding | NotAssessed]:
             "Attention sees a bag of tokens: what depends on their order cannot be learned.",
             "Add a positional encoding to the embeddings, if the order matters.",
         )  # fmt: skip
+
+
+CLOSED = 1e-2  # LayerScale starts at 1e-6 to 1e-4 in deep networks, and at 0.1 in shallow ones
+
+
+def _starts_closed(trace: Trace) -> bool:
+    """Whether something starts at zero, or near it, that the signal has to pass: a map, a norm's scale, a gate."""
+    zero = {parameter.name for parameter in trace.parameters if parameter.max_abs == 0}
+    small = {parameter.name for parameter in trace.parameters if (parameter.max_abs or 0.0) < CLOSED}
+    return any(
+        (layer.kind in (*MAPS, "norm") and zero.intersection(layer.parameters[:1]))
+        or any(name in small for _, name in layer.modifiers)
+        for layer in trace.layers
+    )
 
 
 def _ignored(kind: str, value: float, threshold: float, message: str, why: str, advice: str) -> Finding:

@@ -35,7 +35,7 @@ _ADVICE = "`gainstage lr TARGET` measures how far it may go, and where to start.
 
 @rule(
     "OPT001", "lr-too-high", severities=("error", "warning"), cause="learning-rate",
-    explains=("OPT003", "OPT004", "OPT005"),
+    explains=("NRM002", "OPT003", "OPT004", "OPT005"),
     thresholds=(WILD, WILD_ERROR, LEAP, UPHEAVAL, LOST_STEPS, FALLING, CALMER),
     bad="""
         import torch, gainstage as gs
@@ -130,9 +130,10 @@ def _calmer(trace: Trace) -> str:
     if trace.trial is None:
         return ""
     end = trace.trial.end
-    lower = [v for v in trace.trial.variants if v.change == "lr" and v.factor < 1 and math.isfinite(v.end)]
-    best = min(lower, key=lambda variant: variant.end, default=None)
-    if best is None or not best.end < CALMER.value * end:
+    rates = [v for v in trace.trial.variants if v.change == "lr" and math.isfinite(v.end)]
+    best = min(rates, key=lambda variant: variant.end, default=None)
+    # Where a higher rate ends lower still, the loss rises on its way to somewhere.
+    if best is None or best.factor > 1 or not best.end < CALMER.value * end:
         return ""
     own = f"at {end:.3g}" if math.isfinite(end) else "outside of the finite numbers"
     other = f"with {best.rate:g} at {best.end:.3g}"

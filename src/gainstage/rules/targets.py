@@ -45,10 +45,10 @@ BINARY = 2  # classes: that one of two is rare enough to be missing in a batch i
 def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The targets are not what the loss takes them for.
 
-    What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, predictions of
-        shape (N, 1) against targets of shape (N,). Warning: one class alone in 64 samples or more, of three or more; a
-        first batch of one class where others follow, which shuffled data would show once in a thousand runs; one
-        number as the target of 64 samples or more.
+    What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, labels of 0 for
+        losses that take -1 and 1, predictions of shape (N, 1) against targets of shape (N,). Warning: one class alone
+        in 64 samples or more, of three or more; a first batch of one class where others follow, which shuffled data
+        would show once in a thousand runs; one number as the target of 64 samples or more.
     Why it hurts: the run fails, or it trains towards something else: each prediction is compared with the targets of
         all samples, or the loss falls without bound.
     How measured: what the loss's own operation was called with, before it ran; shapes as they were before torch
@@ -67,9 +67,29 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if loss is None or not known:
         yield NotAssessed("DAT002", "needs targets: the batch has none")
         return
-    fault = _broken(trace, loss) or _crossed(trace, loss.crossing) or _alike(trace, loss.labels)
+    fault = (
+        _broken(trace, loss) or _unsigned(trace, loss) or _crossed(trace, loss.crossing) or _alike(trace, loss.labels)
+    )
     if fault is not None:
         yield fault
+
+
+_SIGNED = ("CosineEmbeddingLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "SoftMarginLoss")
+_SIGNED_FUNCTIONS = ("cosine_embedding_loss", "hinge_embedding_loss", "margin_ranking_loss", "soft_margin_loss")
+
+
+def _unsigned(trace: Trace, loss: LossRecord) -> Finding | None:
+    """Labels of 0 and 1 for a loss that knows -1 and 1."""
+    if loss.name not in (*_SIGNED, *_SIGNED_FUNCTIONS) or not trace.targets:
+        return None
+    target = trace.targets[-1]
+    if target.min != 0 or target.max != 1:
+        return None
+    return _finding(
+        "error", f"{loss.name} takes labels of -1 and 1, and its targets are 0 to 1.",
+        "A label of 0 is neither: its samples add nothing to the loss, or the wrong thing.",
+        "Bring the labels to -1 and 1: 2 * y - 1.", "unsigned", 0.0,
+    )  # fmt: skip
 
 
 def _broken(trace: Trace, loss: LossRecord) -> Finding | None:

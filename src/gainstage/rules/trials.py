@@ -16,6 +16,7 @@ _MEASURED = "benchmarks/step_rules.py, development set (docs/thresholds.md)"
 DIVERGED = Threshold("diverged", 5.0, "× the first losses", "learning-rate finders stop at 5 × the best loss")
 STUCK_STEPS = Threshold("stuck_steps", 200, "steps of a trial that tell", _MEASURED)
 STUCK = Threshold("stuck", 0.98, "× the first losses: above it nothing was learned", _MEASURED)
+ROOM = Threshold("room", 0.5, "× the first losses, at a higher learning rate", "as for a trial that is made again")
 TURNING_STEPS = Threshold(
     "turning_steps",
     100,
@@ -31,7 +32,7 @@ _FIRST = 5
 
 
 @rule(
-    "OPT003", "not-learning", severities=("warning",), cause="optimizer", thresholds=(STUCK_STEPS, STUCK, FRESH),
+    "OPT003", "not-learning", severities=("warning",), cause="optimizer", thresholds=(STUCK_STEPS, STUCK, FRESH, ROOM),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -58,6 +59,7 @@ def not_learning(trace: Trace) -> Iterator[Finding | NotAssessed]:
     How measured: the median of the trial's last fifth against that of its first five losses. A shorter trial is not
         judged: networks that train well stood still for their first 50 steps. Nor is a network that knows something
         already, whose loss is below 0.9 of that of the best constant answer.
+        Nor is one whose loss is no matter of single samples (a quantizer's, a critic's) and falls at a higher rate.
     When it is a false alarm: a long plateau at the start, as of tasks in which single features tell nothing; targets
         that are nearly all noise.
     Fix: the finding that explains it, if there is one; else look at the wiring: what the optimizer holds, what is
@@ -75,6 +77,9 @@ def not_learning(trace: Trace) -> Iterator[Finding | NotAssessed]:
     start, end = median(trial.losses[:_FIRST]), median(trial.losses[-len(trial.losses) // 5 :])
     if not STUCK.value * start < end <= DIVERGED.value * start:
         return
+    swifter = [variant.end for variant in trial.variants if variant.change == "lr" and variant.factor > 1]
+    if step.constant_loss is None and min(swifter, default=math.inf) < ROOM.value * start:
+        return  # it can be learned, and whether the rate is too low is not known of such a loss
     yield Finding(
         "OPT003", "not-learning", "warning", "optimizer", "",
         message=f"In a trial of {trial.steps} steps at learning rate {rates_of(trace)} the loss went from {start:.3g} "
@@ -87,7 +92,7 @@ def not_learning(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 
 @rule(
-    "OPT004", "diverging", severities=("error",), cause="learning-rate", explains=("OPT005",), thresholds=(DIVERGED,),
+    "OPT004", "diverging", severities=("error",), cause="learning-rate", explains=("NRM002", "OPT005"), thresholds=(DIVERGED,),
     bad="""
         import torch, gainstage as gs
         from torch import nn

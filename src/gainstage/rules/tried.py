@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gainstage.rules.base import Finding, Threshold
 from gainstage.trace.records import Trace
+from gainstage.trace.training_records import Change
 
 LEARNED = Threshold(
     "learned",
@@ -29,10 +30,25 @@ PREDICTIONS = frozenset((
 ))  # fmt: skip
 
 
-def relief(trace: Trace, change: str) -> tuple[float, float] | None:
-    """What a trial ends with as it is and without what is doubtful, if that is far better; else None."""
+def relief(trace: Trace, change: Change, limit: Threshold = RELIEVED) -> tuple[float, float] | None:
+    """What a trial ends with as it is and without what is doubtful, if that is far better; else None.
+
+    Where it learns as it is, the other's being better still is no fault.
+    """
     ends = trace.trial.relief(change) if trace.trial is not None else None
-    return ends if ends is not None and ends[1] < RELIEVED.value * ends[0] else None
+    ignorant = _ignorant(trace)
+    if ends is None or not ends[1] < limit.value * ends[0]:
+        return None
+    return ends if ignorant is None or not ends[0] < LEARNED.value * ignorant else None
+
+
+def _ignorant(trace: Trace) -> float | None:
+    """The first loss or that of the best constant answer, the lower; None where it is not known or not above zero."""
+    trial, step = trace.trial, trace.step
+    if trial is None or not trial.losses or step is None:
+        return None
+    found = min(trial.losses[0], step.constant_loss or 0.0)
+    return found if found > 0 else None
 
 
 def told(trace: Trace, ends: tuple[float, float], without: str) -> str:
@@ -66,11 +82,7 @@ def learned_share(trace: Trace) -> float | None:
     That is the first loss or that of the best constant answer, the lower. None where there is no such trial, or no
     loss that is zero at best.
     """
-    trial, step = trace.trial, trace.step
-    evaluation = trial.evaluation if trial is not None else None
-    if trial is None or evaluation is None or not evaluation.unseen or not math.isfinite(trial.end):
+    evaluation, ignorant = trace.trial.evaluation if trace.trial is not None else None, _ignorant(trace)
+    if evaluation is None or ignorant is None or not evaluation.unseen or not evaluation.in_eval >= 0:
         return None
-    if step is None or evaluation.in_eval < 0:
-        return None
-    ignorant = min(trial.losses[0], step.constant_loss or 0.0)
-    return evaluation.in_eval / ignorant if ignorant > 0 else None
+    return evaluation.in_eval / ignorant

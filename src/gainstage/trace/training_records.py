@@ -72,6 +72,9 @@ class StepRecord:
     reason: str = ""
 
 
+Change = Literal["lr", "weight_decay", "dropout", "inputs", "targets"]
+
+
 @dataclass(frozen=True)
 class VariantRecord:
     """How a trial ends with one thing changed.
@@ -86,7 +89,7 @@ class VariantRecord:
         in_eval: The loss on the batches that are held out, as `EvaluationRecord.in_eval`; None where it was not asked.
     """
 
-    change: Literal["lr", "weight_decay", "dropout", "inputs", "targets"]
+    change: Change
     factor: float
     rate: float
     end: float
@@ -134,7 +137,7 @@ class TrialRecord:
         """The median loss of the last fifth of its steps; infinite if it left the finite numbers."""
         return end_of(self.losses)
 
-    def relief(self, change: str) -> tuple[float, float] | None:
+    def relief(self, change: Change) -> tuple[float, float] | None:
         """The loss of this trial and that of the one without what is doubtful, on batches held out if there are any.
 
         None where that was not run.
@@ -156,8 +159,7 @@ class MixingRecord:
         change: The largest change of an output when another sample is exchanged, over the standard deviation of the
             outputs over samples.
         spread: That standard deviation over the outputs' rms.
-        unread: ``"first"`` or ``"second"`` half of the steps or rows, if outputs stay the same whatever
-            stands there; else "".
+        first_alone: Whether outputs stay the same whatever stands behind the first step or row of an input.
         orderless: Whether tokens in another order have the same outputs, or the same in that order; None where the
             inputs are no tokens.
         reason: Why it was not measured, or "".
@@ -166,7 +168,7 @@ class MixingRecord:
     samples: int = 0
     change: float | None = None
     spread: float | None = None
-    unread: str = ""
+    first_alone: bool = False
     orderless: bool | None = None
     reason: str = ""
 

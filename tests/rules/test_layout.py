@@ -1,0 +1,111 @@
+"""DAT006: reshapes that are taken for transpositions, and reshapes whose sizes are the same by chance or on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import gainstage as gs
+from gainstage.trace.reshapes import exchanged
+
+LABELS = torch.arange(32) % 3
+WINDOWS = torch.randn(32, 20, 6, generator=torch.Generator().manual_seed(0))
+Layout = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Sensors(nn.Module):
+    """Convolves windows of (samples, steps, sensors) over their steps, laid out so or so."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout, self.convolution, self.head = layout, nn.Conv1d(6, 16, 3), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.convolution(self.layout(x)).relu().mean(-1))
+
+
+def spoken(model: nn.Module, inputs: torch.Tensor = WINDOWS) -> list[str]:
+    return [finding.code for finding in gs.check(model, (inputs, LABELS), select="DAT006").findings]
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        (lambda x: x.view(len(x), 6, 20), ["DAT006"]),
+        (lambda x: x.reshape(-1, 6, 20), ["DAT006"]),
+        (lambda x: (x + 0).unflatten(0, (-1,)).view(x.shape[0], x.shape[2], x.shape[1]), ["DAT006"]),
+        (lambda x: x.transpose(1, 2), []),
+        (lambda x: x.permute(0, 2, 1).contiguous().view(len(x), 6, 20), []),
+        (lambda x: x.flatten(1).view(len(x), 20, 6).transpose(1, 2), []),
+    ],
+)
+def test_views_and_transpositions(layout: Layout, expected: list[str]) -> None:
+    assert spoken(Sensors(layout)) == expected
+
+
+def test_where_it_is_and_of_what_shape() -> None:
+    (finding,) = gs.check(Sensors(lambda x: x.view(len(x), 6, 20)), (WINDOWS, LABELS), select="DAT006").findings
+    assert "32 x 20 x 6 is viewed as 32 x 6 x 20" in finding.message
+    assert finding.evidence["reshapes"] == [["", (32, 20, 6), (32, 6, 20)]]
+
+
+class Heads(nn.Module):
+    """(steps, samples, 32) split into heads of 32 / ``heads`` features, as torch's attention does it."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads, self.inner, self.head = heads, nn.Linear(8, 256), nn.Linear(256, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.inner(x).transpose(0, 1).contiguous()
+        split = x.view(len(x), x.shape[1] * self.heads, 256 // self.heads).transpose(0, 1).relu()
+        return self.head(split.transpose(0, 1).reshape(x.shape).mean(0))
+
+
+def test_sizes_that_are_the_same_by_chance() -> None:
+    # 32 samples of 256 features in 8 heads: 10 x 32 x 256 becomes 10 x 256 x 32, and with 31 samples it does not.
+    inputs = torch.randn(32, 10, 8)
+    model = Heads(8)
+    assert gs.record(model, (inputs, LABELS)).reshapes
+    assert spoken(model, inputs) == []
+
+
+class Skewed(nn.Module):
+    """Scores of relative positions, brought into line by padding a column and reading the rows anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores, self.head = nn.Linear(8, 14), nn.Linear(15, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = self.scores(x)
+        padded = torch.cat([scores.new_zeros(*scores.shape[:2], 1), scores], -1)
+        rows = padded.view(len(x), 15, x.shape[1])[:, 1:]
+        return self.head(torch.cat([rows.mean(-1), scores[:, 0, :1]], -1))
+
+
+def test_a_matrix_that_is_skewed_on_purpose() -> None:
+    assert spoken(Skewed(), torch.randn(32, 10, 8)) == []
+
+
+def test_a_model_for_one_size_of_batch_confirms_nothing() -> None:
+    assert spoken(Sensors(lambda x: x.view(32, 6, 20))) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((4, 5, 6), (4, 6, 5), True),
+        ((4, 5, 1), (5, 4, 1), True),
+        ((4, 5, 1), (4, 1, 5), False),
+        ((4, 5, 5), (4, 5, 5), False),
+        ((4, 6), (4, 2, 3), False),
+        ((4, 5, 6), (20, 6), False),
+        ((8, 8, 3), (3, 8, 8), True),
+    ],
+)
+def test_sizes_of_a_transposed_tensor(before: tuple[int, ...], after: tuple[int, ...], expected: bool) -> None:
+    assert exchanged(before, after) is expected

@@ -1,0 +1,182 @@
+"""What a trial decides: suspicions that a run without them bears out, and predictions that it refutes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import gainstage as gs
+from gainstage.diagnosis.suspicions import suspicions
+from gainstage.diagnosis.trial import short_trial
+from gainstage.rules import RULES
+from gainstage.rules.base import Finding
+from gainstage.rules.tried import PREDICTIONS, weighed
+from gainstage.trace.records import Trace
+from gainstage.trace.training_records import EvaluationRecord, StepRecord, TrialRecord, VariantRecord
+from zoo.fingerprint import unchanged
+
+GENERATOR = torch.Generator().manual_seed(0)
+INPUTS = torch.randn(640, 16, generator=GENERATOR)
+LABELS = (INPUTS @ torch.randn(16, 4, generator=GENERATOR)).argmax(1)
+VALUES = (INPUTS @ torch.randn(16, 1, generator=GENERATOR)).tanh()
+# Two heaps far apart, which any network learns.
+EASY = torch.arange(640) % 2
+HEAPS = INPUTS + 4 * EASY[:, None] - 2
+Batches = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def batches(inputs: torch.Tensor, targets: torch.Tensor, size: int = 32) -> Batches:
+    return list(zip(inputs.split(size), targets.split(size), strict=True))
+
+
+def network(outputs: int = 4, share: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Dropout(share), nn.Linear(64, 64), nn.ReLU(),
+                         nn.Dropout(share), nn.Linear(64, outputs))  # fmt: skip
+
+
+def checked(model: nn.Module, data: Batches, steps: int = 200, loss: object = None, **adam: float) -> gs.Report:
+    optimizer = torch.optim.Adam(model.parameters(), **{"lr": 1e-3, **adam})
+    with unchanged(model, data[0], optimizer):
+        return gs.check(model, data, loss, optimizer=optimizer, steps=steps)
+
+
+def warned(report: gs.Report) -> list[str]:
+    return [finding.code for finding in report.findings if finding.severity != "info"]
+
+
+SETTINGS = {
+    "sound": (network(), batches(INPUTS, LABELS), None, {}, ""),
+    "dropout": (network(share=0.8), batches(INPUTS, LABELS), None, {}, "ACT005"),
+    "decay": (network(), batches(INPUTS, LABELS), None, {"weight_decay": 0.1}, "OPT007"),
+    "inputs": (network(), batches(INPUTS * 0.05, LABELS), None, {}, "DAT001"),
+    "targets": (network(1), batches(INPUTS, 40 + 10 * VALUES), nn.MSELoss(), {}, "DAT003"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_suspicion_is_borne_out_by_a_run_without_it(name: str) -> None:
+    model, data, loss, options, code = SETTINGS[name]
+    report = checked(model, data, loss=loss, **options)
+
+    assert warned(report)[:1] == ([code] if code else [])
+    if code:
+        assert "A trial of 200 steps ends" in report.findings[0].message or "ends a trial" in report.findings[0].message
+    if code and code != "OPT007":  # whose pull is seen without a trial, too
+        assert code not in warned(checked(model, data, steps=0, loss=loss, **options))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_only_what_is_doubtful_is_run_without(name: str) -> None:
+    model, data, loss, options, _ = SETTINGS[name]
+    subject = gs.Subject(model, data, loss, torch.optim.Adam(model.parameters(), lr=1e-3, **options))
+    expected = {"sound": (), "decay": ("weight_decay",)}.get(name, (name,))
+
+    assert suspicions(gs.record(subject)) == expected
+
+
+def test_what_does_no_harm_is_not_said() -> None:
+    report = checked(network(share=0.6), batches(INPUTS, LABELS), lr=1e-2)
+    assert report.trace.trial is not None
+    assert [variant.change for variant in report.trace.trial.variants] == ["dropout"]
+    assert "ACT005" not in warned(report)
+
+
+def test_the_last_fifth_is_held_out_and_of_few_batches_none() -> None:
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    many = short_trial(gs.Subject(model, batches(INPUTS, LABELS), optimizer=optimizer), 100).evaluation
+    few = short_trial(gs.Subject(model, batches(INPUTS[:96], LABELS[:96]), optimizer=optimizer), 100).evaluation
+
+    assert many is not None
+    assert few is not None
+    assert (many.batches, many.unseen) == (4, True)
+    assert (few.batches, few.unseen) == (3, False)
+    assert many.in_eval == pytest.approx(many.in_train)
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(1e-2, "info"), (1e-5, "error")])
+def test_a_prediction_is_refuted_where_the_network_learns(rate: float, expected: str) -> None:
+    model, data = network(2), batches(HEAPS, EASY)
+    held = [parameter for name, parameter in model.named_parameters() if name != "3.weight"]
+    optimizer = torch.optim.Adam(held, lr=rate)
+    alone = gs.check(model, data, optimizer=optimizer, select="OPT006")
+    tried = gs.check(model, data, optimizer=optimizer, steps=200, select="OPT006")
+
+    assert [(f.code, f.severity) for f in alone.findings] == [("OPT006", "error")]
+    assert [(f.code, f.severity) for f in tried.findings] == [("OPT006", expected)]
+    learned = "learns all the same: on 4 batches that it was not trained on" in tried.findings[0].message
+    assert learned is (expected == "info")
+
+
+STEP = StepRecord(loss=2.0, loss_after=1.9, zero_loss=2.3, constant_loss=2.0)
+FINDING = Finding("INI002", "gain-mismatch", "warning", "init", "", "Wide.")
+
+
+def weighed_by(in_eval: float, finding: Finding = FINDING, *, unseen: bool = True, step: StepRecord = STEP) -> str:
+    trial = TrialRecord(200, (2.2, 0.1), evaluation=EvaluationRecord(4, unseen, in_eval, in_eval))
+    return weighed(finding, Trace((), 2.0, step=step, trial=trial)).severity
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (weighed_by(0.1), "info"),
+        (weighed_by(0.19), "warning"),  # of the best constant answer's 2.0
+        (weighed_by(0.1, unseen=False), "warning"),
+        (weighed_by(-5.0), "warning"),
+        (weighed_by(math.nan), "warning"),
+        (weighed_by(0.1, step=replace(STEP, constant_loss=None)), "warning"),
+        (weighed_by(0.1, replace(FINDING, code="DAT002")), "warning"),
+        (weighed_by(0.1, replace(FINDING, code="OPT006", severity="error")), "info"),
+        (weighed_by(0.1, replace(FINDING, code="OPT006", severity="error", evidence={"kind": "unlisted"})), "error"),
+    ],
+)
+def test_what_refutes_and_what_does_not(said: str, expected: str) -> None:
+    assert said == expected
+
+
+def test_predictions_are_rules() -> None:
+    assert {rule.code for rule in RULES} >= PREDICTIONS
+
+
+def test_a_relief_is_told_by_what_was_held_out() -> None:
+    variant = VariantRecord("dropout", 0.0, 1e-3, end=0.5, in_eval=0.3)
+    held_out = TrialRecord(200, (1.0,), variants=(variant,), evaluation=EvaluationRecord(4, True, 0.9, 1.0))
+    few = TrialRecord(200, (1.0,), variants=(replace(variant, in_eval=None),))
+
+    assert held_out.relief("dropout") == (0.9, 0.3)
+    assert few.relief("dropout") == (1.0, 0.5)
+    assert few.relief("inputs") is None
+
+
+def test_nan_among_what_is_held_out() -> None:
+    data = batches(INPUTS, LABELS)
+    data[-1] = (data[-1][0].clone().index_fill_(0, torch.tensor([3]), math.nan), data[-1][1])
+    report = checked(network(), data, lr=1e-2)
+
+    assert warned(report) == ["NUM001"]
+    assert "batch 19" in report.findings[0].message
+
+
+def test_a_gradient_that_is_infinite_on_another_batch_is_not_laid_to_the_rate() -> None:
+    class Distance(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(8, 16)
+
+        def forward(self, pairs: torch.Tensor) -> torch.Tensor:
+            left, right = self.body(pairs[:, :8]), self.body(pairs[:, 8:])
+            return (left - right).square().sum(1, keepdim=True).sqrt()
+
+    torch.manual_seed(0)
+    data = batches(INPUTS, VALUES)
+    data[5][0][0, 8:] = data[5][0][0, :8]
+    report = checked(Distance(), data, loss=nn.MSELoss())
+
+    assert warned(report)[0] == "NUM001"
+    assert "(batch 5)" in report.findings[0].message
