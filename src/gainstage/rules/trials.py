@@ -92,7 +92,8 @@ def not_learning(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 
 @rule(
-    "OPT004", "diverging", severities=("error",), cause="learning-rate", explains=("NRM002", "OPT005"), thresholds=(DIVERGED,),
+    "OPT004", "diverging", severities=("error",), cause="learning-rate",
+    explains=("NRM002", "OPT005"), thresholds=(DIVERGED,),
     bad="""
         import torch, gainstage as gs
         from torch import nn
