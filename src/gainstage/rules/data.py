@@ -73,8 +73,15 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
                 finding if ends is None else replace(finding, message=f"{finding.message} {told(trace, ends, _TRIED)}")
             )
             return
-    if ends is not None:
+    # The scale that a norm takes away costs nothing, and a run without it is another run.
+    if ends is not None and (not repaired or any(_uneven(tensor) for tensor in floating)):
         yield _relieved(trace, floating, ends)
+
+
+def _uneven(tensor: TensorRecord) -> bool:
+    """Whether a single factor would not mend it."""
+    std = tensor.std or 0.0
+    return abs(tensor.mean or 0.0) > std or (tensor.feature_std_max or 0.0) > EVEN * std
 
 
 _TRIED = "with standardised inputs"
