@@ -7,7 +7,7 @@ family's file and enter it here.
 from __future__ import annotations
 
 from gainstage.errors import UnknownNameError
-from gainstage.rules.activations import dead_units, output_loss_mismatch, saturated_units
+from gainstage.rules.activations import dead_units, saturated_units
 from gainstage.rules.affine import missing_nonlinearity
 from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
 from gainstage.rules.biases import bias_init
@@ -28,6 +28,7 @@ from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
 from gainstage.rules.norm_scale import norm_hides_scale
 from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
+from gainstage.rules.output_loss import output_loss_mismatch
 from gainstage.rules.packed_fans import packed_fans
 from gainstage.rules.precision import gradient_underflow, overflow_headroom
 from gainstage.rules.ranking import ranked

@@ -113,8 +113,8 @@ def mixed_samples(trace: Trace) -> Iterator[Finding | NotAssessed]:
 def ignored_input(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """What the network says does not depend on what it is given, or not on all of it.
 
-    What: in eval mode, samples that differ have the same outputs, up to rounding; or the outputs stay the same where
-        one half of a sequence is another sample's; or attention over token ids gives the same in reversed order.
+    What: in eval mode, samples that differ have the same outputs, up to rounding; or outputs stay the same where all
+        but the first step or row is another sample's; or attention over token ids says the same of them in reverse.
     Why it hurts: the loss cannot tell the network what to do with which input; it learns the commonest answer.
     How measured: the standard deviation over up to 8 samples of the outputs, over their rms; further passes on these
         samples with the rest exchanged, or with the tokens turned round. Maps whose weights start at zero say nothing

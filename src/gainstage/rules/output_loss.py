@@ -1,0 +1,289 @@
+"""What the network ends in against what the loss takes: ACT004 output-loss-mismatch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from gainstage.remedies.fix import Fix
+from gainstage.rules.base import Finding, NotAssessed, Severity, rule
+from gainstage.trace.records import LayerRecord, LossRecord, TensorRecord, Trace
+from gainstage.trace.target_records import LabelRecord
+
+
+@rule(
+    "ACT004", "output-loss-mismatch", severities=("error", "warning", "info"), cause="loss",
+    explains=("OPT002", "OPT003", "INI006", "GRD001", "GRD003", "DAT007"),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3), nn.Softmax(dim=1))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))), nn.CrossEntropyLoss())
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3), nn.LogSoftmax(dim=1))
+        subject = gs.Subject(model, (torch.randn(64, 16), torch.randint(3, (64,))), nn.NLLLoss())
+    """,
+)  # fmt: skip
+def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The network's last operation does not fit the loss.
+
+    What: softmax, sigmoid, tanh or a rectifier before cross-entropy; softmax before log-softmax; sigmoid before
+        BCE-with-logits; anything but probabilities before BCE; raw outputs before NLL, KL divergence or CTC; a bounded
+        output for targets beyond its bounds; softmax over the samples instead of the classes, or over a single output;
+        a rectifier whose outputs are all zero. Warning: cross-entropy against rows of several ones; squared errors of
+        softmax against one-hot targets; a batch norm right before squared errors against targets of three times its
+        level.
+    Why it hurts: the loss squashes a second time, or takes logarithms of what are no probabilities: gradients
+        shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes). Softmax of
+        a single output is 1, and cross-entropy over a single class 0, whatever the weights are.
+    How measured: the operation that produced what the loss reads, and the operations of the loss, as they ran.
+    When it is a false alarm: log-softmax before cross-entropy changes nothing, log-softmax of log-softmax being
+        itself; it is reported as worth knowing only. So is tanh: it bounds the loss, and cost no accuracy
+        (docs/accuracy.md).
+    Fix: drop the output's activation, or take the loss that expects it.
+    References: Goodfellow, Bengio and Courville 2016, section 6.2.2.
+    """
+    loss = trace.loss_record
+    if loss is not None and loss.labels is not None and loss.labels.improper:
+        whole = trace.first_non_finite is None
+        yield _improper(loss, loss.labels, trace) if whole else NotAssessed("ACT004", "the outputs are not finite")
+        return
+    if loss is None or not loss.ops or loss.name == "surrogate":
+        yield NotAssessed("ACT004", "needs a loss: the batch has no targets")
+        return
+    if loss.input is None:
+        yield NotAssessed("ACT004", "the layer that the loss reads could not be traced")
+        return
+    layer = trace.layers[loss.input]
+    verdict = _mismatch(layer, loss, trace)
+    if verdict is None:
+        return
+    severity, what, advice, fixable = verdict
+    fix = Fix(
+        "ACT004", layer.module, f"Let the loss read what {layer.op} reads: one of the two is enough.",
+        "drop_output_activation", {"module": layer.module, "op": layer.op},
+    )  # fmt: skip
+    yield Finding(
+        "ACT004", "output-loss-mismatch", severity, "loss", layer.module, message=what,
+        why=_why(layer, loss, severity),
+        advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
+        fix=fix if fixable and _droppable(layer) else None, layers=(layer.name,),
+    )  # fmt: skip
+
+
+def _improper(loss: LossRecord, labels: LabelRecord, trace: Trace) -> Finding:
+    layer = None if loss.input is None else trace.layers[loss.input]
+    spread = [(output.min, output.max) for output in trace.outputs if output.min is not None]
+    reach = f", from {spread[0][0]:.3g} to {spread[0][1]:.3g}" if len(spread) == 1 else ""
+    ending = f" The model ends in {' and '.join((layer.op, *layer.via))}." if layer is not None else ""
+    return Finding(
+        "ACT004", "output-loss-mismatch", "error", "loss", layer.module if layer else "",
+        message=f"BCE expects probabilities, which {labels.improper} of {labels.count} outputs are not{reach}.{ending}",
+        why="The loss takes logarithms of its input, and torch ends the run here.",
+        advice="Use BCEWithLogitsLoss on raw outputs, which applies the sigmoid itself; or end the model in a sigmoid.",
+        value=float(labels.improper), threshold=0.0,
+        evidence={"op": layer.op if layer else None, "loss": labels.op}, layers=(layer.name,) if layer else (),
+    )  # fmt: skip
+
+
+_SQUASHED = "The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
+_TWICE = "It costs time and hides the logits, but changes neither loss nor gradient."
+
+
+_MISSED = "What the outputs cannot reach remains an error, whatever is learned."
+_FADING = (
+    "Where the softmax is sure and wrong, its gradient is next to nothing, and squared errors do not make up for it."
+)
+
+
+def _why(layer: LayerRecord, loss: LossRecord, severity: Severity) -> str:
+    if layer.op == "log_softmax" and severity == "info":
+        return _TWICE
+    if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
+        return _FADING if severity == "warning" and layer.op == "softmax" else _MISSED
+    return _SQUASHED
+
+
+def _droppable(layer: LayerRecord) -> bool:
+    """A module can be taken out; of functions, only those that leave the loss what it needs to be computed."""
+    return ":" not in layer.name or layer.op in ("softmax", "log_softmax", "sigmoid")
+
+
+Verdict = tuple[Severity, str, str, bool]
+
+
+def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
+    if set(loss.via) - {"dropout"}:  # something between the layer and the loss changes what it reads
+        return _above_zero(loss)
+    if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
+        what = "Cross-entropy over a single output is 0, whatever the model says."
+        return "error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.", False
+    if len(trace.returned) > 1 and len(trace.outputs) == 1 and trace.outputs[0].shape != layer.shape:
+        return None  # heads side by side in one tensor: which of them the loss cuts out is not known
+    if layer.op in ("relu", "relu6") and layer.zero_fraction == 1:
+        what = f"The model ends in {layer.op}, and its outputs are zero for every sample: none of them has a gradient."
+        return "error", what, f"Remove the {layer.op}, or start with a bias that lets it pass.", True
+    if loss.ops[0] == "log_softmax" and (several := _several_labels(trace)):
+        what = f"The targets of a sample hold {several:.3g} ones on average, and cross-entropy lets one class win."
+        return "warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.", False
+    if loss.ops[0] == "log_softmax" and len(layer.shape) == 2 and layer.shape[1] == 1 and not loss.via:
+        what = "Cross-entropy over a single output is 0, or a constant, whatever the model says."
+        return "error", what, "Use BCEWithLogitsLoss for a single output, or one output per class.", False
+    if layer.op in ("softmax", "log_softmax"):
+        misplaced = _misplaced_softmax(layer)
+        if misplaced is not None:
+            return misplaced
+    if loss.name in ("KLDivLoss", "kl_div", "CTCLoss", "ctc_loss") and layer.op != "log_softmax":
+        what = f"{loss.name} expects log-probabilities, and the model ends in {layer.op}."
+        return "error", what, "End the model in log-softmax.", False
+    if loss.ops[0] == "log_softmax":
+        return _before_cross_entropy(layer)
+    if loss.ops[0] == "nll_loss" and layer.op == "log_softmax" and (twice := _squashed_before(layer, trace)):
+        what = f"The model applies log-softmax to the output of {twice.op}."
+        return "error", what, f"Remove the {twice.op}: log-softmax takes logits.", False
+    if loss.ops[0] == "binary_cross_entropy_with_logits" and layer.op in (
+        "sigmoid",
+        "softmax",
+        "hardsigmoid",
+        "relu",
+    ):
+        what = f"The model ends in {layer.op}, and BCE-with-logits applies a sigmoid of its own."
+        return "error", what, f"Remove the {layer.op}, or use BCELoss.", layer.op == "sigmoid"
+    if loss.ops[0] == "binary_cross_entropy" and layer.op not in ("sigmoid", "softmax", "hardsigmoid"):
+        what = f"BCE expects probabilities, and the model ends in {layer.op}."
+        return "error", what, "Use BCEWithLogitsLoss, which applies the sigmoid itself.", False
+    if loss.ops[0] == "nll_loss" and layer.op != "log_softmax":
+        what = f"NLL expects log-probabilities, and the model ends in {layer.op}."
+        return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
+    if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
+        return _before_regression(layer, trace)
+    return _before_several(layer, loss, trace)
+
+
+_REMAKING = frozenset(("mm", "bmm", "addmm", "baddbmm", "matmul", "dot", "mv", "einsum", "logit", "log", "linear"))
+
+
+def _before_several(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
+    """Of a loss that adds up several, as BCE and dice: one of them squashes what is squashed already."""
+    logits = "binary_cross_entropy_with_logits" in loss.ops
+    # What a product or a logarithm makes of the outputs may be any number.
+    remade = _REMAKING.intersection(loss.ops)
+    if len(trace.outputs) != 1 or not logits or remade or layer.op not in ("relu", "relu6", "sigmoid", "softmax"):
+        return None
+    what = (
+        f"The model ends in {layer.op}, and a part of the loss is BCE-with-logits, which applies a sigmoid of its own."
+    )
+    return "error", what, f"Remove the {layer.op}: the loss takes logits of either sign.", False
+
+
+def _squashed_before(layer: LayerRecord, trace: Trace) -> LayerRecord | None:
+    """What squashes the output right before a log-softmax, or None."""
+    if len(layer.inputs) != 1 or set(layer.via) - {"dropout"}:
+        return None
+    before = trace.layers[layer.inputs[0]]
+    return before if before.op in ("softmax", "sigmoid", "hardsigmoid", "relu", "relu6") else None
+
+
+def _several_labels(trace: Trace) -> float:
+    """How many ones a row of targets has, where they are zeros and ones and not one a row; else 0."""
+    if len(trace.targets) != 1 or len(trace.outputs) != 1 or trace.targets[0].shape != trace.outputs[0].shape:
+        return 0.0
+    target = trace.targets[0]
+    if len(target.shape) < 2 or target.min != 0 or target.max != 1 or not target.mean or not target.rms:
+        return 0.0
+    ones = target.mean * target.shape[1]
+    return ones if math.isclose(target.mean, target.rms**2, rel_tol=1e-4) and ones > SEVERAL_ONES else 0.0
+
+
+def _misplaced_softmax(layer: LayerRecord) -> Verdict | None:
+    """Of a softmax whose outputs do not sum to one over the classes of a sample, or over nothing else than one."""
+    dim = int((layer.attributes or {}).get("dim", -1))
+    if not layer.shape or dim < 0:
+        return None
+    if layer.shape[dim] == 1:
+        value = 1 if layer.op == "softmax" else 0
+        what = f"The model ends in {layer.op} over a single output, which is {value} whatever the weights are."
+        return "error", what, "Use a sigmoid for a single output, or one output per class.", False
+    if dim == 0 and len(layer.shape) > 1 and layer.shape[0] == layer.batch_size:
+        what = f"The model ends in {layer.op} over dimension 0: over {layer.shape[0]} samples, not over the outputs."
+        return "error", what, f"Name the dimension of the classes: {layer.op}(x, dim=-1), or dim=1 for images.", False
+    return None
+
+
+def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
+    if layer.op in ("softmax", "sigmoid", "hardsigmoid", "relu", "relu6"):
+        what = f"The model ends in {layer.op}, and cross-entropy applies a log-softmax of its own"
+        what += ", to negative logits too." if layer.op.startswith("relu") else "."
+        return "error", what, f"Remove the {layer.op}: cross-entropy takes logits.", True
+    if layer.op in ("tanh", "hardtanh", "softsign"):
+        what = (
+            f"The model ends in {layer.op}, and logits between -1 and 1 keep cross-entropy from going below a floor, "
+        )
+        what += "which is 0.8 for ten classes and higher for more."
+        return "info", what, f"Remove the {layer.op}: cross-entropy takes logits of any size.", True
+    if layer.op == "log_softmax":
+        what = "The model ends in log-softmax, and cross-entropy applies it again: harmless, but done twice."
+        return "info", what, "Remove it, or use NLLLoss.", True
+    return None
+
+
+def _above_zero(loss: LossRecord) -> Verdict | None:
+    """Of what NLL takes for logarithms of probabilities, and what is positive on average."""
+    if loss.ops[0] != "nll_loss" or loss.labels is None or (loss.labels.mean_loss or 0.0) >= 0:
+        return None
+    what = f"NLL expects log-probabilities, and its mean is {loss.labels.mean_loss:.3g}: these are none."
+    return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
+
+
+SEVERAL_ONES = 1.05  # one a row, and room for rounding
+NORMED = 3.0  # standard deviations, by the rule of thumb: a norm's outputs have a mean of 0 and one of 1
+
+
+def _normed_outputs(layer: LayerRecord, target: TensorRecord) -> Verdict | None:
+    """Of predictions that a batch norm brings to mean 0 and standard deviation 1 before they meet their targets."""
+    if not layer.rms or (target.rms or 0.0) <= NORMED * layer.rms:
+        return None
+    what = (
+        f"The model ends in a batch norm, which gives every output a level of {layer.rms:.2g} over the batch, and the "
+        f"targets have one of {target.rms:.3g}."
+    )
+    return "warning", what, "Remove the norm behind the last layer; standardise the targets instead.", False
+
+
+def _one_hot(target: TensorRecord) -> bool:
+    """Whether each row of the targets has a single one among zeros, as far as their moments tell."""
+    if len(target.shape) < 2 or target.min != 0 or target.max != 1 or not target.mean or not target.rms:
+        return False
+    share = 1 / target.shape[1]
+    return math.isclose(target.mean, share, rel_tol=1e-4) and math.isclose(target.rms**2, share, rel_tol=1e-4)
+
+
+_BOUNDS = {"sigmoid": (0.0, 1.0), "hardsigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0),
+           "relu": (0.0, float("inf")), "relu6": (0.0, 6.0)}  # fmt: skip
+
+
+def _before_regression(layer: LayerRecord, trace: Trace) -> Verdict | None:
+    if layer.norm is not None and layer.norm.type == "batch" and trace.targets:
+        return _normed_outputs(layer, trace.targets[0])
+    if layer.op not in _BOUNDS or not trace.targets:
+        return None
+    if layer.op == "softmax" and _one_hot(trace.targets[0]):
+        what = "The model ends in softmax, and squared errors compare its probabilities with one-hot targets."
+        advice = (
+            "Use CrossEntropyLoss on the logits, without the softmax: its gradient does not fade when they are wrong."
+        )
+        return "warning", what, advice, False
+    low, high = _BOUNDS[layer.op]
+    target = trace.targets[0]
+    # A rounding error beyond the bound is no target beyond it.
+    slack = 0.01 * max(1.0, abs(target.max or 0.0), abs(target.min or 0.0))
+    if (target.min or 0.0) >= low - slack and (target.max or 0.0) <= high + slack:
+        return None
+    what = (
+        f"The model ends in {layer.op}, whose outputs lie in [{low:g}, {high:g}], but targets range from "
+        f"{target.min:.3g} to {target.max:.3g}."
+    )
+    return "error", what, f"Remove the {layer.op}, or scale the targets into its range.", True
