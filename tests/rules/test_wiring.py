@@ -371,3 +371,34 @@ def test_maps_that_start_at_zero_hold_the_gradient_back_and_do_not_let_it_vanish
     model = nn.Sequential(*[Coupling(4) for _ in range(4)])
     report = gs.check(model, (torch.randn(64, 8), torch.zeros(64, 8)), nn.MSELoss(), select="GRD001")
     assert report.findings == ()
+
+
+class Sequences(nn.Module):
+    """A recurrent or attending trunk over steps, and a head."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, nn.Linear(32, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.trunk(x)
+        return self.head((hidden[0] if isinstance(hidden, tuple) else hidden)[:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN, nn.TransformerEncoderLayer])
+def test_trunks_that_the_optimizer_lacks(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    trunk = kind(32, 4, 64, batch_first=True) if kind is nn.TransformerEncoderLayer else kind(32, 32, batch_first=True)
+    model, batch = Sequences(trunk), (torch.randn(32, 10, 32), torch.arange(32) % 3)
+
+    def severity() -> str:
+        optimizer = torch.optim.Adam(model.head.parameters())
+        return gs.check(model, batch, optimizer=optimizer, select="OPT006").findings[0].severity
+
+    assert severity() == "warning"
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+    assert severity() == "info"

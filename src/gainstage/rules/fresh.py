@@ -26,10 +26,22 @@ def freshly_drawn(layers: Sequence[LayerRecord]) -> bool:
 
 def _drawn(layer: LayerRecord) -> bool:
     count = (layer.fan_in or 0.0) * (layer.fan_out or 0.0)
-    fixed = any(abs((layer.weight_rms or 0.0) / std - 1) < _SCATTER / math.sqrt(2 * count) for std in _FIXED_STDS)
-    if not fixed and scheme_of(layer) is None:
+    stds = (*_FIXED_STDS, *_packed_stds(layer))
+    known = any(abs((layer.weight_rms or 0.0) / std - 1) < _SCATTER / math.sqrt(2 * count) for std in stds)
+    if not known and scheme_of(layer) is None:
         return False
     if not layer.bias_rms or not layer.fan_in or not layer.fan_out:
         return True
     # torch draws biases from U(-1/√fan_in, 1/√fan_in), of standard deviation 1/√(3 fan_in).
     return abs(layer.bias_rms * math.sqrt(3 * layer.fan_in) - 1) < _SCATTER / math.sqrt(2 * layer.fan_out)
+
+
+def _packed_stds(layer: LayerRecord) -> tuple[float, ...]:
+    """Of torch's draws for what holds several maps: Xavier's with the fans of the whole, 1/√(3 H) of recurrent ones."""
+    fan_in, fan_out = layer.fan_in or 0.0, layer.fan_out or 0.0
+    if not fan_in or not fan_out:
+        return ()
+    if layer.op == "rnn":
+        return tuple(1 / math.sqrt(3 * fan_out / gates) for gates in (1, 3, 4))
+    packed = any(name.endswith("in_proj_weight") for name in layer.parameters)
+    return (math.sqrt(2 / (fan_in + 3 * fan_out)),) if packed else ()

@@ -120,7 +120,11 @@ def _untrained(trace: Trace, missing: Sequence[ParameterRecord]) -> bool:
     """Whether the layers of these parameters look as they were drawn."""
     names = {parameter.name for parameter in missing}
     return freshly_drawn(
-        [layer for layer in trace.layers if layer.kind in MAPS and names.intersection(layer.parameters)]
+        [
+            layer
+            for layer in trace.layers
+            if (layer.kind in MAPS or layer.op == "rnn") and names.intersection(layer.parameters)
+        ]
     )
 
 
