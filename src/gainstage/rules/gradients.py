@@ -130,8 +130,14 @@ def _gradient_findings(trace: Trace, sign: int) -> Iterator[Finding | NotAssesse
 
 
 def _held_back(trace: Trace) -> bool:
-    """Whether maps start at zero, which pass no gradient on until their first step: coupling layers, adapters."""
-    return any(layer.kind in MAPS and layer.weight_rms == 0 for layer in trace.layers)
+    """Whether maps or norms' scales start at zero, which pass no gradient on until their first step.
+
+    Coupling layers and adapters start so; of a norm's scale that stays there NRM015 tells.
+    """
+    return any(
+        (layer.kind in MAPS and layer.weight_rms == 0) or (layer.norm is not None and layer.norm.scale_rms == 0)
+        for layer in trace.layers
+    )
 
 
 def _steps(levels: tuple[tuple[LayerRecord, float], ...]) -> list[float]:
