@@ -52,7 +52,8 @@ def trial_row(case: Case, seed: int, extent: Extent) -> Row:
     assert setup is not None
     try:
         subject = subject_of(setup, seed)
-        trial = short_trial(subject, extent.trial, seed, suspicions(gs.record(subject)))
+        report = gs.check(subject, seed=seed)
+        trial = short_trial(subject, extent.trial, seed, suspicions(report.trace, report.findings))
     except (GainstageError, RuntimeError, ValueError, IndexError) as error:
         return {"losses": None, "raised": f"{type(error).__name__}: {error}"}
     return {

@@ -56,9 +56,17 @@ CONSTANT: dict[str, tuple[torch.Tensor, torch.Tensor, Callable[..., torch.Tensor
 @pytest.mark.parametrize("name", CONSTANT)
 def test_the_best_constant_answer(name: str) -> None:
     outputs, targets, loss, expected = CONSTANT[name]
-    objective = Objective(gs.Subject(nn.Linear(4, outputs.shape[1]), (torch.ones(4, 4), targets), loss))
+    outputs, targets = (tensor.repeat(2, *[1] * (tensor.ndim - 1)) for tensor in (outputs, targets))
+    objective = Objective(gs.Subject(nn.Linear(4, outputs.shape[1]), (torch.ones(8, 4), targets), loss))
 
     assert constant_output_loss(objective, outputs) == (None if expected is None else pytest.approx(expected))
+
+
+def test_of_one_sample_the_mean_is_its_own_answer() -> None:
+    model, batch = nn.Linear(4, 10), (torch.ones(1, 4), torch.tensor([3]))
+    known = torch.zeros(1, 10).index_fill_(1, torch.tensor([3]), 9.0)
+
+    assert constant_output_loss(Objective(gs.Subject(model, batch)), known) == pytest.approx(math.log(10))
 
 
 @pytest.mark.parametrize("seed", range(4))

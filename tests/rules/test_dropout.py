@@ -66,3 +66,13 @@ def test_dropout_behind_a_regression() -> None:
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1), nn.Dropout(0.2))
     findings = gs.check(model, (torch.randn(32, 8), torch.randn(32, 1)), nn.MSELoss(), select="ACT005").findings
     assert [f.evidence.get("kind") for f in findings] == ["outputs"]
+
+
+def test_a_comparison_of_samples_may_read_what_was_dropped_from() -> None:
+    def contrast(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        normed = nn.functional.normalize(outputs)
+        return nn.functional.cross_entropy(normed @ normed.T, torch.arange(len(labels)))
+
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.Dropout(0.1))
+    batch = torch.randn(32, 8), torch.arange(32) % 3
+    assert gs.check(model, batch, contrast, select="ACT005").findings == ()

@@ -113,3 +113,36 @@ def test_nothing_of_the_subject_changes() -> None:
     assert torch.equal(inputs, TOKENS)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Columns(nn.Module):
+    """Attention over the columns of a table, each with a table of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(size, 16) for size in (3, 9, 4, 12))
+        self.encoder = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = torch.stack([table(x[:, place]) for place, table in enumerate(self.tables)], 1)
+        return self.head(self.encoder(tokens).mean(1))
+
+
+def test_columns_of_a_table_are_not_turned_round() -> None:
+    facts = torch.stack([torch.randint(size, (32,)) for size in (3, 9, 4, 12)], 1)
+    report = gs.check(Columns(), (facts, LABELS))
+    assert report.trace.mixing is not None
+    assert (report.trace.mixing.change, report.trace.mixing.orderless) == (0.0, None)
+
+
+def test_a_softmax_at_the_end_is_no_attention() -> None:
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.head = nn.Embedding(40, 16), nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.words(x).mean(1)).softmax(-1)
+
+    assert kinds(Mean(), TOKENS) == []

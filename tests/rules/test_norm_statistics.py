@@ -221,7 +221,7 @@ def test_the_modes_of_a_trial_s_copy(momentum: float, expected: list[tuple[str, 
 
 def test_a_trial_that_ends_elsewhere_in_eval_mode() -> None:
     def after(in_eval: float, steps: int = 200) -> list[str]:
-        ends = EvaluationRecord(4, True, in_eval, 0.1)
+        ends = EvaluationRecord(4, True, 0.1, 0.1, norms_in_eval=in_eval)
         trace = gs.record(net(), BATCH)
         trace = replace(trace, trial=TrialRecord(steps, (1.1,) * steps, evaluation=ends))
         return [f.code for f in judged(trace, [rule_of("NRM002")]).findings]

@@ -231,3 +231,23 @@ def test_heads_side_by_side_are_not_mistaken_for_one_another() -> None:
 
     findings = gs.check(SideBySide(), (torch.randn(32, 16), LABELS), loss, select="ACT004").findings
     assert findings == ()
+
+
+def test_scores_of_candidates_in_a_row() -> None:
+    class Ranked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.score = ending(outputs=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.score(x.flatten(0, 1)).view(len(x), -1)
+
+    assert gs.check(Ranked(), (torch.randn(32, 3, 16), LABELS), nn.CrossEntropyLoss(), select="ACT004").findings == ()
+
+
+def test_a_likelihood_of_several_is_written_by_hand_on_purpose() -> None:
+    def multinomial(outputs: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        return -(outputs.log_softmax(1) * counts).sum(1).mean()
+
+    counts = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]).repeat(16, 1)
+    assert gs.check(ending(), (torch.randn(32, 16), counts), multinomial, select="ACT004").findings == ()

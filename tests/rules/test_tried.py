@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -150,8 +151,12 @@ def test_a_relief_is_told_by_what_was_held_out() -> None:
     few = TrialRecord(200, (1.0,), variants=(replace(variant, in_eval=None),))
 
     assert held_out.relief("dropout") == (0.9, 0.3)
-    assert few.relief("dropout") == (1.0, 0.5)
+    # Without dropout the data that are trained on are always learned better.
+    assert few.relief("dropout") is None
     assert few.relief("inputs") is None
+    decay = replace(variant, change="weight_decay", in_eval=None)
+    assert replace(few, variants=(decay,)).relief("weight_decay") == (1.0, 0.5)
+    assert TrialRecord(200, (-1.5,), variants=(replace(decay, end=-1.6),)).relief("weight_decay") is None
 
 
 def test_nan_among_what_is_held_out() -> None:
@@ -174,9 +179,120 @@ def test_a_gradient_that_is_infinite_on_another_batch_is_not_laid_to_the_rate() 
             return (left - right).square().sum(1, keepdim=True).sqrt()
 
     torch.manual_seed(0)
-    data = batches(INPUTS, VALUES)
+    data = batches(INPUTS.clone(), VALUES)
     data[5][0][0, 8:] = data[5][0][0, :8]
     report = checked(Distance(), data, loss=nn.MSELoss())
 
     assert warned(report)[0] == "NUM001"
     assert "(batch 5)" in report.findings[0].message
+
+
+class Waves(nn.Module):
+    """Reads signals of any length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.head = nn.Conv1d(4, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.convolution(x).relu().mean(2))
+
+
+class Pair(NamedTuple):
+    """A batch with names."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def trialled(model: nn.Module, data: list[Any], loss: object = None) -> gs.Report:
+    return gs.check(model, data, loss, optimizer=torch.optim.SGD(model.parameters(), lr=1e-2), steps=100)
+
+
+def test_what_cannot_be_standardised_is_not() -> None:
+    ragged = [(5 + torch.randn(16, 4, 20 + length), torch.arange(16) % 4) for length in range(12)]
+    named = [Pair(5 + torch.randn(16, 16), torch.arange(16) % 4) for _ in range(12)]
+    itself = [{"x": 5 + torch.randn(16, 16)} for _ in range(12)]
+
+    class Rebuilt(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(16, 16)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": (self.body(x) - x).square().mean()}
+
+    for model, data in ((Waves(), ragged), (network(), named), (Rebuilt(), itself)):
+        trial = trialled(model, data).trace.trial
+        assert trial is not None
+        assert not trial.reason
+        assert "inputs" not in [variant.change for variant in trial.variants]
+
+
+def test_a_breakdown_with_sparse_gradients() -> None:
+    model = nn.Sequential(nn.EmbeddingBag(16, 8, sparse=True), nn.Linear(8, 1))
+    data = [(torch.randint(16, (16, 4)), torch.randn(16, 1) * 1e6) for _ in range(12)]
+    report = gs.check(model, data, nn.MSELoss(), optimizer=torch.optim.SGD(model.parameters(), lr=1e3), steps=100)
+    assert report.trace.trial is not None
+    assert math.isinf(report.trace.trial.end)
+
+
+def test_what_was_trained_on_is_not_held_out() -> None:
+    ends = [
+        trialled(network(), data).trace.trial for data in (batches(INPUTS, LABELS)[:1] * 12, batches(INPUTS, LABELS))
+    ]
+    assert [end is not None and end.evaluation is not None and end.evaluation.unseen for end in ends] == [False, True]
+
+
+def test_under_a_schedule_nothing_is_tried() -> None:
+    model = network(1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 1000)
+    report = gs.check(model, batches(INPUTS, 40 + 12 * VALUES), nn.MSELoss(), optimizer=optimizer, steps=100)
+    assert report.trace.trial is not None
+    assert report.trace.trial.variants == ()
+
+
+def test_another_answer_in_eval_mode_is_not_the_norms() -> None:
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x) if self.training else self.body(x).softmax(-1)
+
+    model = Classifier()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    report = gs.check(model, batches(HEAPS, EASY), optimizer=optimizer, steps=200)
+    assert report.trace.trial is not None
+    assert report.trace.trial.evaluation is not None
+    assert report.trace.trial.evaluation.in_eval > 3 * report.trace.trial.evaluation.in_train
+    assert warned(report) == []
+
+
+MENDED = VariantRecord("weights", 1.0, 1e-3, end=0.5, in_eval=0.5)
+
+
+@pytest.mark.parametrize(
+    ("in_eval", "code", "expected"),
+    [(0.5, "INI002", "info"), (0.9, "INI002", "warning"), (0.5, "DAT001", "warning"), (0.5, "ACT004", "warning")],
+)
+def test_a_finding_that_its_own_remedy_does_not_help(in_eval: float, code: str, expected: str) -> None:
+    trial = TrialRecord(200, (2.2, 0.5), variants=(MENDED,), evaluation=EvaluationRecord(4, True, in_eval, in_eval))
+    found = weighed(replace(FINDING, code=code), Trace((), 2.0, step=STEP, trial=trial))
+    assert found.severity == expected
+    assert ("ends no better with the weights drawn anew" in found.message) is (expected == "info")
+
+
+def test_what_was_found_is_mended_once_beside_the_trial() -> None:
+    model = network()
+    with torch.no_grad():
+        for place in (0, 3, 6):
+            model[place].weight.mul_(20)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with unchanged(model, (INPUTS[:32], LABELS[:32]), optimizer):
+        report = gs.check(model, batches(INPUTS, LABELS), optimizer=optimizer, steps=100)
+
+    assert report.trace.trial is not None
+    assert [variant.change for variant in report.trace.trial.variants if variant.change != "lr"] == ["weights"]

@@ -78,7 +78,8 @@ def diagnose(
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(looked, seed, recorded))
         if steps:
-            trace = replace(trace, trial=_trial(subject, steps, seed, suspicions(trace)))
+            doubts = suspicions(trace, judged(trace, rules, ignores).findings)
+            trace = replace(trace, trial=_trial(subject, steps, seed, doubts))
     return judged(trace, rules, ignores)
 
 

@@ -98,11 +98,14 @@ def _measured(subject: Subject, batch: Any, rows: int, trace: Trace, seed: int) 
         return replace(found, spread=None)  # in eval mode running statistics that are fresh normalize nothing
     if found.reason or before is None or (found.spread or 0.0) < ROUNDING:
         return found
-    return replace(
-        found,
-        first_alone=_first_alone(subject, few, before, seed),
-        orderless=_orderless(subject, few, before, trace, seed),
-    )
+    try:
+        return replace(
+            found,
+            first_alone=_first_alone(subject, few, before, seed),
+            orderless=_orderless(subject, few, before, trace, seed),
+        )
+    except Exception:  # A model may refuse such inputs, and what was found before stands.
+        return found
 
 
 def _first_alone(subject: Subject, few: Any, before: Tensor, seed: int) -> bool:
@@ -128,11 +131,16 @@ def _first_alone(subject: Subject, few: Any, before: Tensor, seed: int) -> bool:
 def _orderless(subject: Subject, few: Any, before: Tensor, trace: Trace, seed: int) -> bool | None:
     """Whether attention over tokens tells nothing of their order."""
     inputs = _inputs(few)
-    attends = any(layer.kind == "attention" or layer.op == "softmax" for layer in trace.layers)
+    attends = any(
+        layer.kind == "attention" or (layer.op == "softmax" and position not in trace.returned)
+        for position, layer in enumerate(trace.layers)
+    )
     if len(inputs) != 1 or inputs[0].ndim != 2 or inputs[0].is_floating_point() or not attends:
         return None
     changed = _copied(few)
     tensor = _inputs(changed)[0]
+    if not _one_vocabulary(tensor, trace):
+        return None
     order = torch.arange(tensor.shape[1] - 1, -1, -1, device=tensor.device)
     if bool((tensor[:, order] == tensor).all()):
         return None
@@ -140,6 +148,20 @@ def _orderless(subject: Subject, few: Any, before: Tensor, trace: Trace, seed: i
     after = _said(subject, changed, seed)
     per_token = before.ndim > 2 and before.shape[1] == tensor.shape[1]
     return _same(before, after) or (per_token and after is not None and _same(before[:, order], after))
+
+
+def _one_vocabulary(tokens: Tensor, trace: Trace) -> bool:
+    """Whether all columns are tokens of one table: those of a table of facts are not to be turned round.
+
+    An id that another column's table has not would end the process on an accelerator.
+    """
+    rows = [layer.batch_size for layer in trace.layers if layer.batch_size is not None]
+    whole = [layer for layer in trace.layers if layer.kind == "embedding" and len(layer.shape) > 2]
+    by_column = any(layer.kind == "embedding" and layer.shape[:1] == tuple(rows[:1]) and len(layer.shape) == 2
+                    for layer in trace.layers)  # fmt: skip
+    low, high = tokens.amin(0), tokens.amax(0)
+    shared = bool((torch.maximum(low, low.flip(0)) <= torch.minimum(high, high.flip(0))).all())
+    return bool(whole) and not by_column and shared
 
 
 def _same(before: Tensor, after: Tensor | None) -> bool:

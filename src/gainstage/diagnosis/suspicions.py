@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from gainstage.errors import SubjectError
+from gainstage.remedies import reinitialize
 from gainstage.remedies.standardise import standardise_inputs
+from gainstage.rules.base import Finding
+from gainstage.rules.tried import MENDED_BY
 from gainstage.trace.copies import copied
 from gainstage.trace.records import TensorRecord, Trace
 from gainstage.trace.subject import Subject
@@ -19,18 +22,26 @@ from gainstage.trace.training_records import Change
 DROPPED = 0.6  # share of values
 DECAY, DECOUPLED = 0.01, 2.5e-3  # coefficient; learning rate times coefficient
 OFFSET, WIDE, NARROW = 1.5, 3.0, 0.3  # standard deviations; of a feature; rms
+SAME = 1e-6  # standard deviation of targets over their mean: rounding
 FAR, NEAR = 5.0, 0.2  # rms of targets: over that of the outputs; in itself
 
 
-def suspicions(trace: Trace) -> tuple[Change, ...]:
-    """The changes that are worth a run, by the names of `VariantRecord.change`."""
+def suspicions(trace: Trace, findings: Sequence[Finding] = ()) -> tuple[Change, ...]:
+    """The changes that are worth a run, by the names of `VariantRecord.change`.
+
+    Args:
+        trace: Of one pass.
+        findings: Of the rules on it: what mends a prediction shows whether it holds.
+    """
     doubtful: Mapping[Change, bool] = {
         "dropout": any(entry.share >= DROPPED for entry in trace.dropouts),
         "weight_decay": _heavy_decay(trace),
         "inputs": any(_off(tensor) for tensor in trace.inputs),
         "targets": _far_targets(trace),
     }
-    return tuple(change for change, worth_a_run in doubtful.items() if worth_a_run)
+    found: list[Change] = [change for change, worth_a_run in doubtful.items() if worth_a_run]
+    grave = [finding.code for finding in findings if finding.severity != "info"]
+    return tuple(dict.fromkeys([*found, *(MENDED_BY[code] for code in grave if code in MENDED_BY)]))
 
 
 def changed(series: Subject, change: Change) -> tuple[Subject, float]:
@@ -60,12 +71,13 @@ def _off(tensor: TensorRecord) -> bool:
 
 def _far_targets(trace: Trace) -> bool:
     loss = trace.loss_record
-    if loss is None or not loss.ops or loss.ops[0] != "mse_loss" or not len(trace.targets) == len(trace.outputs) == 1:
+    if loss is None or not loss.ops or loss.ops != ("mse_loss",) or not len(trace.targets) == len(trace.outputs) == 1:
         return False
     target, output = trace.targets[0].rms, trace.outputs[0].rms
     return bool(target) and output is not None and (target > FAR * max(1.0, output) or target < NEAR)
 
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
@@ -74,6 +86,8 @@ def _without_dropout(series: Subject) -> tuple[Subject, float]:
     for module in subject.model.modules():
         if isinstance(module, _DROPOUTS):
             module.p = 0.0
+        elif isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
+            module.dropout = 0.0
     return subject, 1.0
 
 
@@ -86,6 +100,9 @@ def _without_decay(series: Subject) -> tuple[Subject, float]:
 
 
 def _standard_inputs(series: Subject) -> tuple[Subject, float]:
+    # Else the loss may be one of the inputs, and be measured in their units.
+    if not all(isinstance(batch, (tuple, list)) and len(batch) > 1 for batch in series.batches):
+        raise SubjectError("trial: the batches must be inputs and targets for the inputs to be standardised alone.")
     return standardise_inputs(series), 1.0
 
 
@@ -94,7 +111,9 @@ def _standard_targets(series: Subject) -> tuple[Subject, float]:
     if not all(isinstance(batch, (tuple, list)) and isinstance(batch[-1], torch.Tensor) for batch in batches):
         raise SubjectError("trial: the targets must be the last part of a batch to be standardised.")
     found = torch.cat([batch[-1].detach().flatten() for batch in batches])
-    mean, std = found.mean(), found.std().clamp_min(torch.finfo(found.dtype).tiny)
+    mean, std = found.mean(), found.std()
+    if not bool(std > SAME * mean.abs()):
+        raise SubjectError("trial: the targets must differ to be standardised.")
 
     def standardised(batch: Any) -> Any:
         *inputs, targets = batch
@@ -103,9 +122,35 @@ def _standard_targets(series: Subject) -> tuple[Subject, float]:
     return copied(series).replace(batches=series.batches.map(standardised)), float(std) ** 2
 
 
+def _new_weights(series: Subject) -> tuple[Subject, float]:
+    return reinitialize(series), 1.0
+
+
+def _all_parameters(series: Subject) -> tuple[Subject, float]:
+    subject = copied(series)
+    if subject.optimizer is None:
+        raise SubjectError("trial: the subject must have an optimizer that can hold its parameters.")
+    held = {id(parameter) for group in subject.optimizer.param_groups for parameter in group["params"]}
+    missing = [p for p in subject.model.parameters() if p.requires_grad and id(p) not in held]
+    if missing:
+        subject.optimizer.add_param_group({"params": missing})
+    return subject, 1.0
+
+
+def _norms_in_training(series: Subject) -> tuple[Subject, float]:
+    subject = copied(series)
+    for module in subject.model.modules():
+        if isinstance(module, BATCH_NORMS):
+            module.training = True
+    return subject, 1.0
+
+
 _CHANGES: Mapping[Change, Callable[[Subject], tuple[Subject, float]]] = {
     "dropout": _without_dropout,
     "weight_decay": _without_decay,
     "inputs": _standard_inputs,
     "targets": _standard_targets,
+    "weights": _new_weights,
+    "parameters": _all_parameters,
+    "modes": _norms_in_training,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gainstage.diagnosis.suspicions import changed
+from gainstage.diagnosis.suspicions import BATCH_NORMS, changed
 from gainstage.errors import SubjectError
 from gainstage.landscape.training import BATCHES, gradients_kept, mean_loss, trained
 from gainstage.trace.call import tensors_of
@@ -45,13 +45,13 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
     """
     with gradients_kept(subject):
         batches = subject.batches.take(BATCHES)
-        spared = len(batches) // SHARE if len(batches) >= SPARING else 0
+        spared = len(batches) // SHARE if len(batches) >= SPARING and not _repeated(batches) else 0
         whole = subject.replace(batches=batches)
         series = _parts(whole, spared)[0]
         run = copied(series)
         losses = trained(run, steps, seed, lambda _: None)
         variants = [*_variants(series, losses, steps, seed)]
-        if steps >= TELLING_STEPS:
+        if steps >= TELLING_STEPS and not _scheduled(subject):
             done = {variant.change for variant in variants}
             changes: list[Change] = [change for change in suspected if change not in done]
             others = (_without(whole, change, spared, steps, seed) for change in changes)
@@ -61,6 +61,22 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
             _evaluated(run, losses, batches[-spared:] if spared else batches[:SEEN], unseen=spared > 0, seed=seed),
         )  # fmt: skip
         return found if math.isfinite(found.end) or found.spoilt else replace(found, singular=_singular(series, seed))
+
+
+def _repeated(batches: Sequence[Any]) -> bool:
+    """Whether the last of these is one of the others: what was trained on is not held out."""
+    last = [tensor for _, tensor in tensors_of(batches[-1])]
+    return any(
+        len(last) == len(other)
+        and all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(last, other, strict=True))
+        for other in ([tensor for _, tensor in tensors_of(batch)] for batch in batches[:-1])
+    )
+
+
+def _scheduled(subject: Subject) -> bool:
+    """Whether a schedule has the last word on the rate: its first one may be a warm-up's, or zero."""
+    groups = subject.optimizer.param_groups if subject.optimizer is not None else []
+    return any("initial_lr" in group for group in groups)
 
 
 def _parts(subject: Subject, spared: int) -> tuple[Subject, list[Any]]:
@@ -76,10 +92,10 @@ def _without(whole: Subject, change: Change, spared: int, steps: int, seed: int)
         other, unit = changed(whole, change)
         run, unseen = _parts(other, spared)
         losses = trained(run, steps, seed, lambda _: None)
-    except SubjectError:
+    except Exception:  # Inputs of many lengths, batches of many types: what cannot be changed decides nothing.
         return None
     ends = _evaluated(run, losses, unseen, unseen=True, seed=seed) if unseen else None
-    factor = 1.0 if change in ("inputs", "targets") else 0.0
+    factor = 0.0 if change in ("weight_decay", "dropout") else 1.0
     return VariantRecord(change, factor, rate, unit * end_of(losses), None if ends is None else unit * ends.in_eval)
 
 
@@ -111,7 +127,8 @@ def _evaluated(
         in_eval = mean_loss(run, batches, seed)
         for module, mode in modes:
             module.training = mode
-        return EvaluationRecord(len(batches), unseen, in_eval, mean_loss(run, batches, seed))
+        in_train = mean_loss(run, batches, seed)
+        return EvaluationRecord(len(batches), unseen, in_eval, in_train, _norms_alone(run, batches, in_train, seed))
     except SubjectError:  # as of a detector, which has no loss in eval mode
         return None
 
@@ -119,8 +136,7 @@ def _evaluated(
 def _variants(series: Subject, losses: Sequence[float], steps: int, seed: int) -> Iterator[VariantRecord]:
     groups = series.optimizer.param_groups if series.optimizer is not None else []
     own = max((float(group["lr"]) for group in groups), default=0.0)
-    # A schedule has the last word on the rate, and its first one may be a warm-up's.
-    if steps < TELLING_STEPS or not own or any("initial_lr" in group for group in groups):
+    if steps < TELLING_STEPS or not own or _scheduled(series):
         return
     end = end_of(losses)
     if not math.isfinite(losses[0]) or losses[0] <= 0 or end < HARDLY * losses[0]:
@@ -146,6 +162,20 @@ def _run(series: Subject, steps: int, seed: int, *, rate: float | None = None, d
         return math.inf
 
 
+def _norms_alone(run: Subject, batches: Sequence[Any], in_train: float, seed: int) -> float | None:
+    """The loss with batch norms alone in eval mode; None without any that is in training mode."""
+    norms = [module for module in run.model.modules() if isinstance(module, BATCH_NORMS) and module.training]
+    if not norms or not math.isfinite(in_train):
+        return None
+    try:
+        for norm in norms:
+            norm.training = False
+        return mean_loss(run, batches, seed)
+    finally:
+        for norm in norms:
+            norm.training = True
+
+
 def _singular(series: Subject, seed: int) -> str:
     """The first batch on which the model as it stands has a finite loss whose gradient is not finite; or ""."""
     for number, batch in enumerate(series.batches):
@@ -156,7 +186,8 @@ def _singular(series: Subject, seed: int) -> str:
         except SubjectError:
             return ""
         gradients = [parameter.grad for parameter in subject.model.parameters() if parameter.grad is not None]
-        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+        values = [gradient.coalesce().values() if gradient.is_sparse else gradient for gradient in gradients]
+        if not all(bool(value.isfinite().all()) for value in values):
             return f"batch {number}"
     return ""
 

@@ -10,6 +10,8 @@ from gainstage.errors import SubjectError
 from gainstage.landscape.objective import Objective
 from gainstage.trace.call import choose_loss, scalar_loss, unpack
 
+MANY = 8
+
 
 def zero_output_loss(objective: Objective, outputs: torch.Tensor | None = None) -> float | None:
     """The loss of the first batch if all outputs were zero: equal odds, or a guess of zero.
@@ -39,7 +41,8 @@ def zero_output_loss(objective: Objective, outputs: torch.Tensor | None = None) 
 def constant_output_loss(objective: Objective, outputs: torch.Tensor | None = None) -> float | None:
     """The loss of the first batch if all samples were given one answer: the least of a few that are likely.
 
-    They are zero, the mean of the model's own outputs, and that of the targets where these are numbers. Outputs that
+    They are zero and, of 8 samples or more, the mean of the model's own outputs, and that of the targets where these
+    are numbers. Outputs that
     owe nothing to the targets are no better than their mean, where the loss is convex in them (Jensen).
 
     Args:
@@ -53,9 +56,18 @@ def constant_output_loss(objective: Objective, outputs: torch.Tensor | None = No
     outputs = _outputs(objective, outputs)
     if outputs is None or outputs.ndim == 0:
         return None
-    answers = [torch.zeros_like(outputs), outputs.detach().mean(0, keepdim=True).expand_as(outputs)]
+    answers = [torch.zeros_like(outputs)]
     targets = unpack(objective.batches[0]).targets
-    if isinstance(targets, torch.Tensor) and targets.is_floating_point() and targets.numel() == outputs.numel():
+    # The mean of one sample is what the network says of it, that of a few nearly so.
+    many = len(outputs) >= MANY
+    if many:
+        answers.append(outputs.detach().mean(0, keepdim=True).expand_as(outputs))
+    if (
+        many
+        and isinstance(targets, torch.Tensor)
+        and targets.is_floating_point()
+        and targets.numel() == outputs.numel()
+    ):
         answers.append(targets.detach().mean(0, keepdim=True).expand_as(targets).reshape(outputs.shape).to(outputs))
     losses = [_loss_of(objective, answer) for answer in answers]
     return min((loss for loss in losses if loss is not None and loss > 0), default=None)

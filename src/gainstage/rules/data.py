@@ -74,7 +74,7 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
             )
             return
     # The scale that a norm takes away costs nothing, and a run without it is another run.
-    if ends is not None and (not repaired or any(_uneven(tensor) for tensor in floating)):
+    if ends is not None and floating and (not repaired or any(_uneven(tensor) for tensor in floating)):
         yield _relieved(trace, floating, ends)
 
 

@@ -39,7 +39,7 @@ def weight_decay(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: at the start of training the gradient of the decay, λ‖W‖, is larger than that of the loss, over all
         matrices and kernels that are decayed, tables left out; or a trial that does not halve the loss, or has decay
-        of 0.01 or more, ends below half of its end without it.
+        of 0.01 or more (AdamW: times the rate, 0.0025), ends below half of its end without it.
     Why it hurts: the weights shrink to where the two balance; far enough, the outputs are constant.
     How measured: norms over the weights and their gradients on one batch, for optimizers that add the decay to the
         gradient (SGD, Adam); AdamW's, a share of the weights at each step, is judged by the trial alone. Not judged

@@ -40,7 +40,7 @@ def heavy_dropout(trace: Trace) -> Iterator[Finding | NotAssessed]:
         loss without any dropout; or dropout behind the last layer, on what the loss reads.
     Why it hurts: what is left is scaled up to keep the mean, so that the noise has p / (1 - p) times the signal's
         power: nine times at 0.9. Few units of a layer learn in any step.
-    How measured: the module's own p, if it ran, and a trial made twice; the loss on batches held out, in eval mode.
+    How measured: the module's own p, if it ran, and a trial made twice, where ten batches or more let some be held out.
         F.dropout, which has no module, is seen behind the last layer alone.
     When it is a false alarm: inputs that hold the same many times over, as bags of words.
     Fix: PyTorch's p is the share that is dropped, not the one that is kept: 1 - p, usually 0.1 to 0.5.
@@ -69,11 +69,17 @@ def heavy_dropout(trace: Trace) -> Iterator[Finding | NotAssessed]:
     )  # fmt: skip
 
 
+_ELEMENTWISE = frozenset((
+    "log_softmax", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+))  # fmt: skip
+
+
 def _on_scores(trace: Trace) -> bool:
     """Whether dropout stands right before the loss, or before the squashing that it starts with."""
     loss = trace.loss_record
-    if loss is None or loss.input is None or len(trace.returned) > 1:
-        return False
+    if loss is None or loss.input is None or len(trace.returned) > 1 or not _ELEMENTWISE.issuperset(loss.ops[:1]):
+        return False  # a head inside the loss, or a comparison of samples, may well read what was dropped from
     layer = trace.layers[loss.input]
     return "dropout" in loss.via or (layer.op in ("log_softmax", "softmax", "sigmoid") and "dropout" in layer.via)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gainstage.rules.base import Finding, NotAssessed, counted, rule
-from gainstage.trace.records import Trace
+from gainstage.trace.records import ReshapeRecord, Trace
 
 
 @rule(
@@ -44,25 +44,36 @@ def scrambled_axes(trace: Trace) -> Iterator[Finding | NotAssessed]:
         mixture of steps and features, and of samples where their dimension takes part.
     How measured: the sizes before and after each view and reshape, dimensions of size 1 left out; the same again with
         one sample less, so that sizes that are the same by chance tell nothing. Dimensions of equal size hide it, and
-        what is done to the data before they reach the model is not seen. A matrix that was padded just before is
-        skewed on purpose, as for relative positions.
+        what is done to the data before they reach the model is not seen. A matrix that was padded just before, or
+        that loses a row and is turned back, is skewed on purpose, as for relative positions.
     When it is a false alarm: neighbours merged into features where there happen to be as many of these as of those.
     Fix: transpose or permute, then reshape if need be.
     References: PyTorch, torch.Tensor.view, and torch.Tensor.permute.
     """
-    if not trace.reshapes:
+    reshapes = [record for record in trace.reshapes if not _turned_back(record, trace.reshapes)]
+    if not reshapes:
         return
-    first = trace.reshapes[0]
-    others = f", and {counted(len(trace.reshapes) - 1, 'more')} like it" if len(trace.reshapes) > 1 else ""
+    first = reshapes[0]
+    others = f", and {counted(len(reshapes) - 1, 'more')} like it" if len(reshapes) > 1 else ""
     yield Finding(
         "DAT006", "scrambled-axes", "warning", "wiring", first.module,
         message=f"In {first.module or 'the root'} a tensor of shape {_sizes(first.before)} is viewed as "
         f"{_sizes(first.after)}{others}: the sizes of a transposed tensor, without its values being moved.",
         why="A view only cuts the same row of values elsewhere: steps, channels or samples are mixed up.",
         advice="Use transpose or permute, which move the values along with the sizes.",
-        value=float(len(trace.reshapes)), threshold=0.0,
-        evidence={"reshapes": [[record.module, record.before, record.after] for record in trace.reshapes]},
+        value=float(len(reshapes)), threshold=0.0,
+        evidence={"reshapes": [[record.module, record.before, record.after] for record in reshapes]},
     )  # fmt: skip
+
+
+def _turned_back(record: ReshapeRecord, others: Sequence[ReshapeRecord]) -> bool:
+    """Whether another one in the same module undoes it, but for a row that is left out: a matrix is skewed so."""
+
+    def undone(one: ReshapeRecord, other: ReshapeRecord) -> bool:
+        cut = sum(abs(ours - theirs) for ours, theirs in zip(one.after, other.before, strict=False))
+        return one.module == other.module and len(one.after) == len(other.before) and cut == 1
+
+    return any(undone(record, other) or undone(other, record) for other in others)
 
 
 def _sizes(shape: Sequence[int]) -> str:

@@ -126,10 +126,11 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
     if layer.op in ("relu", "relu6") and layer.zero_fraction == 1:
         what = f"The model ends in {layer.op}, and its outputs are zero for every sample: none of them has a gradient."
         return "error", what, f"Remove the {layer.op}, or start with a bias that lets it pass.", True
-    if loss.ops[0] == "log_softmax" and (several := _several_labels(trace)):
+    if loss.name in ("CrossEntropyLoss", "cross_entropy") and (several := _several_labels(trace)):
         what = f"The targets of a sample hold {several:.3g} ones on average, and cross-entropy lets one class win."
         return "warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.", False
-    if loss.ops[0] == "log_softmax" and len(layer.shape) == 2 and layer.shape[1] == 1 and not loss.via:
+    alone = len(trace.outputs) != 1 or trace.outputs[0].shape == layer.shape  # and no scores of candidates in a row
+    if loss.ops[0] == "log_softmax" and len(layer.shape) == 2 and layer.shape[1] == 1 and not loss.via and alone:
         what = "Cross-entropy over a single output is 0, or a constant, whatever the model says."
         return "error", what, "Use BCEWithLogitsLoss for a single output, or one output per class.", False
     if layer.op in ("softmax", "log_softmax"):

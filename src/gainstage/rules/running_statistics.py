@@ -109,8 +109,14 @@ def _apart_after_trial(trace: Trace) -> bool:
     trial = trace.trial
     if trial is None or trial.evaluation is None or trial.steps < TRIAL.value:
         return False
-    in_eval, in_train = trial.evaluation.in_eval, trial.evaluation.in_train
-    return in_train >= 0 and in_eval > LOSS_GAP.value * in_train and not in_eval <= UNLEARNED.value * trial.losses[0]
+    # What else differs in eval mode (a softmax, decoding) is no matter of the norms.
+    in_eval, in_train = trial.evaluation.norms_in_eval, trial.evaluation.in_train
+    return (
+        in_eval is not None
+        and in_train >= 0
+        and in_eval > LOSS_GAP.value * in_train
+        and not in_eval <= UNLEARNED.value * trial.losses[0]
+    )
 
 
 def _left_after_trial(trace: Trace, norm: NormRecord) -> float:
@@ -122,13 +128,13 @@ def _left_after_trial(trace: Trace, norm: NormRecord) -> float:
 def _two_modes(trace: Trace, tracked: Sequence[tuple[LayerRecord, NormRecord]]) -> Finding:
     assert trace.trial is not None
     assert trace.trial.evaluation is not None
-    in_eval, in_train = trace.trial.evaluation.in_eval, trace.trial.evaluation.in_train
+    in_eval, in_train = trace.trial.evaluation.norms_in_eval or 0.0, trace.trial.evaluation.in_train
     layer = tracked[0][0]
     return Finding(
         "NRM002", "train-eval-gap", "warning", "normalization", layer.module,
         message=f"After a trial of {trace.trial.steps} steps the loss is {in_train:.3g} in training mode and "
-        f"{in_eval:.3g} in eval mode, on the same batches: {counted(len(tracked), 'batch norm')}, first "
-        f"{layer.name or 'the root'}, normalize by other statistics there.",
+        f"{in_eval:.3g} with batch norms in eval mode, on the same batches: {counted(len(tracked), 'batch norm')}, "
+        f"first {layer.name or 'the root'}, normalize by other statistics there.",
         why="What is trained is not what inference computes: validation looks as if nothing had been learned.",
         advice="Take larger batches, keep dropout behind batch norms and inputs near zero mean, or use group norm.",
         value=in_eval / in_train if in_train else None, threshold=LOSS_GAP.value,
@@ -334,7 +340,9 @@ def _cold(trace: Trace, tracked: list[Tracked]) -> Finding | None:
     if not _apart_after_trial(trace) or trace.trial is None or trace.trial.evaluation is None:
         return _momentum(found, "info", what, COLD.value)
     ends = trace.trial.evaluation
-    what += f", and the loss is {ends.in_eval:.3g} in eval mode against {ends.in_train:.3g} in training mode"
+    what += (
+        f", and the loss is {ends.norms_in_eval or 0.0:.3g} in eval mode against {ends.in_train:.3g} in training mode"
+    )
     return _momentum(found, "warning", what, COLD.value)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
-from gainstage.rules.tried import RELIEVED, relief, told
+from gainstage.rules.tried import HALFWAY, RELIEVED, relief, told
 from gainstage.trace.records import LossRecord, TensorRecord, Trace
 from gainstage.trace.target_records import CrossingRecord, FurtherLabels, LabelRecord
 
@@ -292,9 +292,15 @@ def target_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
         yield NotAssessed("DAT003", "needs one output, and one target of the same shape")
         return
     ends = relief(trace, "targets")
+    # A run that has learned nothing of standardised targets is better for their mean alone.
+    if ends is not None and not ends[1] < HALFWAY.value * (targets[0].std or 0.0) ** 2:
+        ends = None
     finding = _off_scale(outputs[0], targets[0], tried=ends is not None)
     if finding is not None and ends is not None:
-        finding = replace(finding, message=f"{finding.message} {told(trace, ends, 'with standardised targets')}")
+        finding = replace(
+            finding, message=f"{finding.message} {told(trace, ends, 'with standardised targets')}",
+            value=ends[1] / ends[0], threshold=RELIEVED.value,
+        )  # fmt: skip
     if finding is not None:
         yield finding
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from gainstage.rules.base import Finding, Threshold
 from gainstage.trace.records import Trace
-from gainstage.trace.training_records import Change
+from gainstage.trace.training_records import Change, TrialRecord
 
 LEARNED = Threshold(
     "learned",
@@ -28,6 +29,18 @@ PREDICTIONS = frozenset((
     "GRD001", "GRD002", "GRD003", "NRM001", "NRM006", "NRM007", "NRM012", "NRM013", "NRM015", "OPT001", "OPT002",
     "OPT006", "NUM002", "DAT001", "DAT007",
 ))  # fmt: skip
+
+
+# What mends them, so that the same trial with it shows whether they hold.
+MENDED_BY: Mapping[str, Change] = {
+    **dict.fromkeys(
+        ("INI001", "INI002", "INI003", "INI004", "INI005", "INI006", "INI009", "INI010", "ACT001", "ACT002", "GRD001",
+         "GRD002", "NRM006", "NRM007", "NRM015"), "weights",
+    ),
+    "OPT006": "parameters", "NRM001": "modes", "DAT001": "inputs",
+}  # fmt: skip
+MENDED = Threshold("mended", 1.1, "× the loss of the same trial with what was found mended", "to be measured")
+HALFWAY = Threshold("halfway", 0.5, "× the loss of a network that knows nothing", "a trial is made again above it, too")
 
 
 def relief(trace: Trace, change: Change, limit: Threshold = RELIEVED) -> tuple[float, float] | None:
@@ -65,8 +78,10 @@ def weighed(finding: Finding, trace: Trace) -> Finding:
     if finding.severity == "info" or finding.code not in PREDICTIONS or finding.evidence.get("kind") == "unlisted":
         return finding
     learned = learned_share(trace)
-    if learned is None or learned >= LEARNED.value or trace.trial is None or trace.trial.evaluation is None:
+    if learned is None or trace.trial is None or trace.trial.evaluation is None:
         return finding
+    if learned >= LEARNED.value:
+        return _no_better(finding, trace.trial, learned)
     return replace(
         finding, severity="info",
         message=f"{finding.message} A trial of {trace.trial.steps} steps learns all the same: on "
@@ -74,6 +89,26 @@ def weighed(finding: Finding, trace: Trace) -> Finding:
         f"{trace.trial.evaluation.in_eval:.3g}, {learned:.1%} of that of a network that knows nothing.",
         evidence={**finding.evidence, "learned": learned},
     )  # fmt: skip
+
+
+def _no_better(finding: Finding, trial: TrialRecord, learned: float) -> Finding:
+    """The finding, for information only where a trial with what it asks for ends no better."""
+    change = MENDED_BY.get(finding.code)
+    ends = trial.relief(change) if change is not None else None
+    if ends is None or not ends[0] <= MENDED.value * ends[1] or learned >= HALFWAY.value:
+        return finding
+    return replace(
+        finding, severity="info",
+        message=f"{finding.message} A trial of {trial.steps} steps ends no better {_WITH[change or 'lr']}: on batches "
+        f"that it was not trained on at a loss of {ends[1]:.3g}, and as it is at {ends[0]:.3g}.",
+        evidence={**finding.evidence, "as it is": ends[0], "mended": ends[1]},
+    )  # fmt: skip
+
+
+_WITH: Mapping[Change, str] = {
+    "weights": "with the weights drawn anew", "parameters": "if the optimizer holds all parameters",
+    "modes": "with its batch norms in training mode", "inputs": "with standardised inputs",
+}  # fmt: skip
 
 
 def learned_share(trace: Trace) -> float | None:

@@ -72,7 +72,7 @@ class StepRecord:
     reason: str = ""
 
 
-Change = Literal["lr", "weight_decay", "dropout", "inputs", "targets"]
+Change = Literal["lr", "weight_decay", "dropout", "inputs", "targets", "weights", "parameters", "modes"]
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ class VariantRecord:
 
     Attributes:
         change: ``lr``, all learning rates times a factor; ``weight_decay`` and ``dropout``, none of it; ``inputs`` and
-            ``targets``, standardised.
-        factor: Of the rate, the decay or the dropout; 1 for data.
+            ``targets``, standardised; ``weights``, drawn anew; ``parameters``, all of them held by the optimizer;
+            ``modes``, batch norms in training mode.
+        factor: Of the rate, the decay or the dropout; 1 for all else.
         rate: The largest learning rate of all groups.
         end: Median loss of the last fifth of its steps, in units of the trial's own; infinite if it left the finite
             numbers.
@@ -104,12 +105,14 @@ class EvaluationRecord:
         batches: How many.
         unseen: Whether they were held out of the training.
         in_eval, in_train: With the model in eval mode, and in the modes that it was trained in.
+        norms_in_eval: With batch norms alone in eval mode; None without any.
     """
 
     batches: int
     unseen: bool
     in_eval: float
     in_train: float
+    norms_in_eval: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,18 @@ class TrialRecord:
     def relief(self, change: Change) -> tuple[float, float] | None:
         """The loss of this trial and that of the one without what is doubtful, on batches held out if there are any.
 
-        None where that was not run.
+        None where that was not run, or the losses are no measure: below zero, or those on the training data where
+        dropout is left out, which serves other data.
         """
         for variant in self.variants:
             if variant.change == change:
-                if self.evaluation is not None and self.evaluation.unseen and variant.in_eval is not None:
-                    return self.evaluation.in_eval, variant.in_eval
-                return self.end, variant.end
+                held_out = self.evaluation is not None and self.evaluation.unseen and variant.in_eval is not None
+                ends = self.end, variant.end
+                if self.evaluation is not None and held_out and variant.in_eval is not None:
+                    ends = self.evaluation.in_eval, variant.in_eval
+                # A run that broke down was held out from nothing.
+                fair = held_out or change != "dropout" or (variant.in_eval is not None and math.isinf(self.end))
+                return ends if fair and ends[0] > 0 and ends[1] >= 0 else None
         return None
 
 
