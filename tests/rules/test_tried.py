@@ -120,7 +120,7 @@ FINDING = Finding("INI002", "gain-mismatch", "warning", "init", "", "Wide.")
 
 def weighed_by(in_eval: float, finding: Finding = FINDING, *, unseen: bool = True, step: StepRecord = STEP) -> str:
     trial = TrialRecord(200, (2.2, 0.1), evaluation=EvaluationRecord(4, unseen, in_eval, in_eval))
-    return weighed(finding, Trace((), 2.0, step=step, trial=trial)).severity
+    return weighed([finding], Trace((), 2.0, step=step, trial=trial))[0].severity
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ MENDED = VariantRecord("weights", 1.0, 1e-3, end=0.5, in_eval=0.5)
 )
 def test_a_finding_that_its_own_remedy_does_not_help(in_eval: float, code: str, expected: str) -> None:
     trial = TrialRecord(200, (2.2, 0.5), variants=(MENDED,), evaluation=EvaluationRecord(4, True, in_eval, in_eval))
-    found = weighed(replace(FINDING, code=code), Trace((), 2.0, step=STEP, trial=trial))
+    (found,) = weighed([replace(FINDING, code=code)], Trace((), 2.0, step=STEP, trial=trial))
     assert found.severity == expected
     assert ("ends no better with the weights drawn anew" in found.message) is (expected == "info")
 
@@ -296,3 +296,13 @@ def test_what_was_found_is_mended_once_beside_the_trial() -> None:
 
     assert report.trace.trial is not None
     assert [variant.change for variant in report.trace.trial.variants if variant.change != "lr"] == ["weights"]
+
+
+def test_what_follows_from_what_is_refuted_falls_with_it() -> None:
+    trial = TrialRecord(200, (2.2, 0.5), variants=(MENDED,), evaluation=EvaluationRecord(4, True, 0.5, 0.5))
+    follows = replace(FINDING, code="GRD002", consequence_of="INI002")
+    alone = replace(FINDING, code="GRD002")
+    trace = Trace((), 2.0, step=STEP, trial=trial)
+
+    assert [f.severity for f in weighed([FINDING, follows], trace)] == ["info", "info"]
+    assert [f.severity for f in weighed([FINDING, alone], trace)] == ["info", "warning"]

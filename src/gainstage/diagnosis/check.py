@@ -102,10 +102,15 @@ def judged(trace: Trace, rules: Iterable[Rule] = RULES, ignores: ModuleIgnores |
                 # Before they are ranked: what is not reported explains nothing.
                 if ignores is not None and ignores.cover(result):
                     continue
-                findings.append(weighed(replace(result, claims=rule.claims), trace))
+                findings.append(replace(result, claims=rule.claims))
             else:
                 not_assessed.append(result)
-    return Diagnosis(ranked(findings, {rule.code: rule for rule in rules}), tuple(not_assessed), trace)
+    by_code = {rule.code: rule for rule in rules}
+    in_order = ranked(findings, by_code)
+    after = weighed(in_order, trace)
+    # What is merely worth knowing explains nothing, and stands last.
+    in_order = in_order if after == list(in_order) else ranked(after, by_code)
+    return Diagnosis(in_order, tuple(not_assessed), trace)
 
 
 def _results(rule: Rule, trace: Trace) -> Iterable[Finding | NotAssessed]:
