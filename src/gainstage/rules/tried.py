@@ -103,8 +103,8 @@ def _weighed(finding: Finding, trial: TrialRecord, evaluation: EvaluationRecord,
     return replace(
         finding, severity="info",
         message=f"{finding.message} A trial of {trial.steps} steps learns all the same: on {evaluation.batches} "
-        f"batches that it was not trained on the loss is {evaluation.in_eval:.3g}, {learned:.1%} of that of a network that "
-        "knows nothing.",
+        f"batches that it was not trained on the loss is {evaluation.in_eval:.3g}, {learned:.1%} of that of a network "
+        "that knows nothing.",
         evidence={**finding.evidence, "learned": learned},
     )  # fmt: skip
 
