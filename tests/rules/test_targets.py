@@ -273,3 +273,18 @@ def test_labels_of_a_loss_that_knows_minus_one(labels: tuple[int, int], expected
     targets = torch.tensor(labels).repeat(16).float()
     report = gs.check(nn.Linear(8, 1), (torch.randn(32, 8), targets[:, None]), nn.SoftMarginLoss(), select="DAT002")
     assert [f.evidence["kind"] for f in report.findings] == expected
+
+
+@pytest.mark.parametrize(
+    ("targets", "inputs", "expected"),
+    [
+        (torch.rand(1, 6).expand(32, 6), torch.randn(32, 8), ["one_answer"]),
+        (torch.rand(1, 6).expand(8, 6), torch.randn(8, 8), []),
+        (torch.rand(32, 6), torch.randn(32, 8), []),
+        (torch.zeros(32, 6), torch.randn(32, 8), []),
+        (torch.rand(1, 6).expand(32, 6), torch.randn(1, 8).expand(32, 8), []),  # DAT004's
+    ],
+)
+def test_one_answer_for_all(targets: torch.Tensor, inputs: torch.Tensor, expected: list[str]) -> None:
+    report = gs.check(nn.Linear(8, 6), (inputs, targets.clone()), nn.MSELoss(), select="DAT002")
+    assert [f.evidence["kind"] for f in report.findings if f.severity != "info"] == expected

@@ -12,6 +12,7 @@ from gainstage.rules.tried import HALFWAY, RELIEVED, relief, told
 from gainstage.trace.records import LossRecord, TensorRecord, Trace
 from gainstage.trace.target_records import CrossingRecord, FurtherLabels, LabelRecord
 
+ALIKE = Threshold("alike", 16, "samples with one target of several values", "a few may be copies of one another")
 MANY = Threshold(
     "many", 64, "labels", "of a class that has nine samples in ten, 64 in a row come by chance once in 850"
 )
@@ -26,7 +27,7 @@ BINARY = 2  # classes: that one of two is rare enough to be missing in a batch i
 
 @rule(
     "DAT002", "bad-targets", severities=("error", "warning", "info"), cause="data",
-    explains=("NUM001", "INI006", "OPT001", "OPT003", "OPT004"), thresholds=(MANY, BY_CHANCE, BEYOND),
+    explains=("NUM001", "INI006", "OPT001", "OPT003", "OPT004"), thresholds=(MANY, ALIKE, BY_CHANCE, BEYOND),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -48,7 +49,8 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, labels of 0 for
         losses that take -1 and 1, predictions of shape (N, 1) against targets of shape (N,). Warning: one class alone
         in 64 samples or more, of three or more; a first batch of one class where others follow, which shuffled data
-        would show once in a thousand runs; one number as the target of 64 samples or more.
+        would show once in a thousand runs; one number as the target of 64 samples or more,
+        or one picture or sequence as that of 16.
     Why it hurts: the run fails, or it trains towards something else: each prediction is compared with the targets of
         all samples, or the loss falls without bound.
     How measured: what the loss's own operation was called with, before it ran; shapes as they were before torch
@@ -176,13 +178,30 @@ def _one_value(trace: Trace) -> Finding | None:
     )  # fmt: skip
 
 
+def _one_answer(trace: Trace) -> Finding | None:
+    """Targets of several numbers or tokens, the same for every sample."""
+    if len(trace.targets) != 1 or any(tensor.same_samples for tensor in trace.inputs):
+        return None
+    target = trace.targets[0]
+    varied = bool(target.std) or (target.distinct or 0) > 1
+    if not target.same_samples or not varied or len(target.shape) < BINARY or target.shape[0] < ALIKE.value:
+        return None
+    return _finding(
+        "warning",
+        f"All {target.shape[0]} samples have the same target, of shape {' x '.join(map(str, target.shape[1:]))}.",
+        "A network that answers this to every input has learnt all that there is to learn here.",
+        "Look at how the targets are read: an index or a broadcast may have made them one.",
+        "one_answer", float(target.shape[0]), ALIKE.value,
+    )  # fmt: skip
+
+
 def _alike(trace: Trace, labels: LabelRecord | None) -> Finding | None:
     """Targets of a batch that are all one, of classes or of numbers."""
     if labels is not None and any(batch.same < batch.count for batch in trace.further):
         # Places of one picture are alike, and tell nothing of the order of the samples.
         one_each = len(trace.targets) == 1 and labels.count == trace.targets[0].shape[0]
         return _sorted(labels, trace.further) if one_each else None
-    return _one_class(trace, labels) or _one_value(trace)
+    return _one_class(trace, labels) or _one_value(trace) or _one_answer(trace)
 
 
 def _sorted(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> Finding | None:
