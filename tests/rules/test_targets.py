@@ -282,6 +282,7 @@ def test_labels_of_a_loss_that_knows_minus_one(labels: tuple[int, int], expected
         (torch.rand(1, 6).expand(8, 6), torch.randn(8, 8), []),
         (torch.rand(32, 6), torch.randn(32, 8), []),
         (torch.zeros(32, 6), torch.randn(32, 8), []),
+        (torch.eye(6)[:1].expand(32, 6), torch.randn(32, 8), []),  # the right one stands first
         (torch.rand(1, 6).expand(32, 6), torch.randn(1, 8).expand(32, 8), []),  # DAT004's
     ],
 )

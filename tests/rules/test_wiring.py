@@ -402,3 +402,25 @@ def test_trunks_that_the_optimizer_lacks(kind: type[nn.Module]) -> None:
         nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
         optimizer.step()
     assert severity() == "info"
+
+
+class Waves(nn.Module):
+    """Layers of two maps each, one for the stream and one for the outputs: the last one's stream goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"stream": nn.Linear(16, 16), "skip": nn.Linear(16, 3)}) for _ in range(3)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs = x.new_zeros(len(x), 3)
+        for layer in self.layers:
+            outputs = outputs + layer["skip"](x.tanh())
+            x = x + layer["stream"](x.tanh())
+        return outputs
+
+
+def test_the_last_stream_of_a_list_of_blocks_may_go_nowhere() -> None:
+    report = gs.check(Waves(), (torch.randn(32, 16), torch.arange(32) % 3), select="GRD003")
+    assert [f.severity for f in report.findings] == ["info"]

@@ -185,7 +185,8 @@ def _symptom(segment: Segment, total: float) -> float | None:
     if change is not None and _beyond(segment, change, sign):
         over.append(change)
     limit = (GRADIENT_FALL if sign < 0 else _growth_limit(segment, GRADIENT_GROWTH)).value
-    if gradient is not None and gradient * sign >= limit:
+    # One of exactly zero is held back, by a map that starts at zero or a dead layer: no scale lets it fall so far.
+    if gradient is not None and math.isfinite(gradient) and gradient * sign >= limit:
         over.append(gradient)
     return max(over, key=abs, default=None)
 

@@ -183,7 +183,10 @@ def _one_answer(trace: Trace) -> Finding | None:
     if len(trace.targets) != 1 or any(tensor.same_samples for tensor in trace.inputs):
         return None
     target = trace.targets[0]
-    varied = bool(target.std) or (target.distinct or 0) > 1
+    varied = bool(target.std) or (target.distinct or 0) > BINARY
+    # One right candidate among others stands in the same place for all samples.
+    if target.min == 0 and target.max == 1 and math.isclose(target.mean or 0.0, (target.rms or 0.0) ** 2, rel_tol=1e-4):
+        return None
     if not target.same_samples or not varied or len(target.shape) < BINARY or target.shape[0] < ALIKE.value:
         return None
     return _finding(

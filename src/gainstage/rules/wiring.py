@@ -162,9 +162,13 @@ def _dropped(trace: Trace) -> Finding | None:
 
 
 def _place(layer: LayerRecord) -> tuple[str, int]:
-    """The list of modules that the layer is one of, empty if it is of none, and its place there."""
-    path, _, last = layer.module.rpartition(".")
-    return (path, int(last)) if last.isdigit() else ("", 0)
+    """The list of modules that the layer is one of, or is in one of, and its place there; empty if it is of none."""
+    parts = layer.module.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    if not numbers:
+        return "", 0
+    at = numbers[-1]
+    return ".".join((*parts[:at], "*", *parts[at + 1 :])), int(parts[at])
 
 
 def _constant(trace: Trace) -> Finding | None:
