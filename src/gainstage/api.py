@@ -36,8 +36,9 @@ def check(
         batches: One batch or a series of them; see `Subject`.
         loss: ``(outputs, targets) -> scalar``; see `Subject` for what None means.
         optimizer: A built optimizer over the model's parameters.
-        steps: If positive, also trains a copy for so many steps; needs an optimizer. A run of 100 steps or more that
-            does not halve the loss is made again up to four times, with one thing changed.
+        steps: If positive, also trains a copy for so many steps; needs an optimizer. Of ten batches or more the last
+            fifth is then held out. A run of 100 steps or more is made again without each thing that one pass makes
+            doubtful and, if it does not halve the loss, up to five times with another rate or without decay.
         select, ignore: Codes, prefixes (``"INI"``) or names of the rules to judge by.
         per_module_ignores: Glob over dotted module paths to codes, prefixes or names: ``{"backbone.*": ["INI002"]}``.
             A finding is dropped when every layer that it is about lies where its rule is ignored.
