@@ -306,3 +306,17 @@ def test_what_follows_from_what_is_refuted_falls_with_it() -> None:
 
     assert [f.severity for f in weighed([FINDING, follows], trace)] == ["info", "info"]
     assert [f.severity for f in weighed([FINDING, alone], trace)] == ["info", "warning"]
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(0, "info"), (200, "warning")])
+def test_a_trunk_that_is_frozen_as_it_was_drawn_is_tried_thawed(steps: int, expected: str) -> None:
+    model = network()
+    for place in (0, 3):
+        model[place].requires_grad_(False)
+    optimizer = torch.optim.Adam(model[6].parameters(), lr=1e-2)
+    with unchanged(model, (INPUTS[:32], LABELS[:32]), optimizer):
+        report = gs.check(model, batches(INPUTS, LABELS), optimizer=optimizer, steps=steps, select="GRD003")
+
+    assert [finding.severity for finding in report.findings] == [expected]
+    assert ("with nothing frozen at" in report.findings[0].message) is (expected == "warning")
+    assert not model[0].weight.requires_grad

@@ -40,6 +40,9 @@ def suspicions(trace: Trace, findings: Sequence[Finding] = ()) -> tuple[Change, 
         "targets": _far_targets(trace),
     }
     found: list[Change] = [change for change, worth_a_run in doubtful.items() if worth_a_run]
+    # Of a frozen trunk one pass cannot tell whether it is meant.
+    if any(finding.evidence.get("kind") == "frozen" for finding in findings):
+        found.append("frozen")
     grave = [finding.code for finding in findings if finding.severity != "info"]
     return tuple(dict.fromkeys([*found, *(MENDED_BY[code] for code in grave if code in MENDED_BY)]))
 
@@ -137,6 +140,12 @@ def _all_parameters(series: Subject) -> tuple[Subject, float]:
     return subject, 1.0
 
 
+def _nothing_frozen(series: Subject) -> tuple[Subject, float]:
+    subject = copied(series)
+    subject.model.requires_grad_(True)
+    return _all_parameters(subject)
+
+
 def _norms_in_training(series: Subject) -> tuple[Subject, float]:
     subject = copied(series)
     for module in subject.model.modules():
@@ -153,4 +162,5 @@ _CHANGES: Mapping[Change, Callable[[Subject], tuple[Subject, float]]] = {
     "weights": _new_weights,
     "parameters": _all_parameters,
     "modes": _norms_in_training,
+    "frozen": _nothing_frozen,
 }

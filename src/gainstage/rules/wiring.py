@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gainstage.rules.base import Finding, NotAssessed, Severity, counted, loss_name, rule, some
 from gainstage.rules.fresh import freshly_drawn
 from gainstage.rules.signal import MAPS, stream
+from gainstage.rules.tried import relief, told
 from gainstage.trace.records import LayerRecord, ParameterRecord, Trace
 from gainstage.trace.training_records import OptimizerRecord
 
@@ -48,7 +49,7 @@ def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
         an operation that passes none or nothing but zeros; or a layer's output is computed and goes nowhere; or the
         scores that a map computes, one a place, pass a softmax over that one, which is 1 whatever they are. Info:
         parameters that this batch's loss does not depend on; layers in front of the trained ones that are frozen with
-        weights as an initialization draws them.
+        weights as an initialization draws them, which is a warning where a trial ends far better with nothing frozen.
     Why it hurts: what receives no gradient keeps its initial values for ever, and nothing says so.
     How measured: the gradients of one backward pass, along the shortest way back from the loss, past all branches;
         and which layer's output any other layer, the loss or the model's output is made of.
@@ -211,10 +212,12 @@ def _frozen(trace: Trace) -> Finding | None:
     if not freshly_drawn(frozen):
         return None
     names = tuple(dict.fromkeys(layer.name for layer in frozen))
+    ends = relief(trace, "frozen")
     return Finding(
-        "GRD003", "no-gradient", "info", "wiring", frozen[0].module,
+        "GRD003", "no-gradient", "info" if ends is None else "warning", "wiring", frozen[0].module,
         message=f"Frozen in front of trained layers, with weights that look as drawn: {some(names)}. Nothing "
-        "was learnt in them, and nothing will be.",
+        "was learnt in them, and nothing will be."
+        + ("" if ends is None else f" {told(trace, ends, 'with nothing frozen')}"),
         why="What follows learns from random features, which are worth less than trained ones.",
         advice="Load the pretrained weights before freezing, or leave requires_grad on.",
         value=float(len(names)), threshold=0.0, evidence={"kind": "frozen"}, layers=names,

@@ -72,7 +72,7 @@ class StepRecord:
     reason: str = ""
 
 
-Change = Literal["lr", "weight_decay", "dropout", "inputs", "targets", "weights", "parameters", "modes"]
+Change = Literal["lr", "weight_decay", "dropout", "inputs", "targets", "weights", "parameters", "modes", "frozen"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class VariantRecord:
     Attributes:
         change: ``lr``, all learning rates times a factor; ``weight_decay`` and ``dropout``, none of it; ``inputs`` and
             ``targets``, standardised; ``weights``, drawn anew; ``parameters``, all of them held by the optimizer;
-            ``modes``, batch norms in training mode.
+            ``modes``, batch norms in training mode; ``frozen``, nothing frozen.
         factor: Of the rate, the decay or the dropout; 1 for all else.
         rate: The largest learning rate of all groups.
         end: Median loss of the last fifth of its steps, in units of the trial's own; infinite if it left the finite
