@@ -79,8 +79,9 @@ development split alone.
   the share, among faults with an alarm, where the first one in the report does. Which codes name the cause of an
   operator was written down before anything was measured.
 - A trunk frozen at its initial weights, or run under `no_grad`, trains worse, and is what users do on purpose with
-  trunks that are trained: the check tells of it as information, which counts as a miss. Recall is given with such
-  mutants and without; which they are was settled on the development split.
+  trunks that are trained: but for a trial that ends far better with nothing frozen the check tells of it as
+  information, which counts as a miss. Recall is given with such mutants and without; which they are was settled on
+  the development split.
 - Intervals are Wilson's at 95 %. Cases of one architecture are alike, so that the truth is wider.
 - Nothing is said of faults that no operator injects, of long runs (what is worse after some 200 steps may catch up),
   and of networks that are larger.
