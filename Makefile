@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-sweep bench-lr accuracy lab test-oldest clean
+.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-check bench-sweep bench-lr accuracy lab test-oldest clean
 
 demo: $(VENV)/.core
 	$(BIN)/gainstage tour
@@ -42,6 +42,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/orthogonal.py
 	$(BIN)/python benchmarks/recalibrate.py
 	$(BIN)/python benchmarks/norm_layers.py
+
+# What a check without a trial costs on the networks of the zoo, in bare passes; a quarter of an hour.
+bench-check: $(VENV)/.dev $(VENV)/.zoo
+	$(BIN)/python benchmarks/check_cost.py $(BENCH_ARGS)
 
 # A grid of small networks against loops and a pool over them; about ten minutes on two idle cores.
 bench-sweep: $(VENV)/.dev
