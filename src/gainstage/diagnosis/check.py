@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from gainstage.diagnosis.asked_loss import asked_loss
 from gainstage.diagnosis.first_step import first_step
 from gainstage.diagnosis.further import further_labels
 from gainstage.diagnosis.mixing import mixing
@@ -71,6 +72,9 @@ def diagnose(
         if labels is not None and labels.refused:
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason=labels.refused)), rules, ignores)
+        if trace.loss_record is not None:
+            asked = asked_loss(looked, recorded.outputs, trace.loss_record)
+            trace = replace(trace, loss_record=replace(trace.loss_record, asked=asked))
         trace = replace(
             trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace),
             reshapes=confirmed_reshapes(looked, trace),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, rule
 from gainstage.trace.records import LayerRecord, LossRecord, TensorRecord, Trace
-from gainstage.trace.target_records import LabelRecord
+from gainstage.trace.target_records import AskedLoss, LabelRecord
 
 
 @rule(
@@ -161,7 +161,57 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
     if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
         return _before_regression(layer, trace)
+    if loss.asked is not None:
+        return _before_hand_written(layer, loss.asked, trace)
     return _before_several(layer, loss, trace)
+
+
+# What ends in one of these has outputs below zero, or zeros, whatever it learns.
+_UNFIT = (
+    "relu",
+    "relu6",
+    "tanh",
+    "hardtanh",
+    "softsign",
+    "leaky_relu",
+    "prelu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "linear",
+)
+
+
+def _before_hand_written(layer: LayerRecord, asked: AskedLoss, trace: Trace) -> Verdict | None:
+    """Of a loss that showed what it takes when it was asked."""
+    if asked.takes == "values":
+        return _before_regression(layer, trace)
+    unfit = layer.op in _UNFIT or layer.kind in ("linear", "conv", "norm")
+    if asked.takes == "probabilities" and unfit:
+        what = f"The loss takes logarithms of the outputs as probabilities, and the model ends in {layer.op}."
+        instead = "sigmoid" if asked.each else "softmax"
+        return "error", what, f"End the model in a {instead}, or use a loss on logits without one.", False
+    if asked.takes == "probabilities" and not asked.each and not asked.normalizes and layer.op in _SEPARATE:
+        what = f"The loss reads the probability of the right class alone, and the model ends in {layer.op}: "
+        what += "ones for all classes are the best answer."
+        return "error", what, f"End the model in a softmax, or use CrossEntropyLoss without the {layer.op}.", False
+    if asked.takes == "logits" and not asked.each:
+        return _before_cross_entropy(layer)
+    if asked.takes == "logits" and layer.op in (*_SEPARATE, "softmax", "relu", "relu6"):
+        what = f"The model ends in {layer.op}, and the loss applies a sigmoid of its own."
+        return "error", what, f"Remove the {layer.op}: the loss takes logits of either sign.", False
+    if asked.takes == "log-probabilities" and layer.op not in ("log_softmax", "log_sigmoid") and _positive(trace):
+        what = f"The loss takes log-probabilities, and the model ends in {layer.op}."
+        return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
+    return None
+
+
+_SEPARATE = ("sigmoid", "hardsigmoid")
+
+
+def _positive(trace: Trace) -> bool:
+    return len(trace.outputs) == 1 and (trace.outputs[0].max or 0.0) > 0
 
 
 _REMAKING = frozenset(("mm", "bmm", "addmm", "baddbmm", "matmul", "dot", "mv", "einsum", "logit", "log", "linear"))

@@ -10,7 +10,7 @@ from itertools import pairwise
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.rules.tried import HALFWAY, RELIEVED, relief, told
 from gainstage.trace.records import LossRecord, TensorRecord, Trace
-from gainstage.trace.target_records import CrossingRecord, FurtherLabels, LabelRecord
+from gainstage.trace.target_records import AskedLoss, CrossingRecord, FurtherLabels, LabelRecord
 
 ALIKE = Threshold("alike", 16, "samples with one target of several values", "a few may be copies of one another")
 MANY = Threshold(
@@ -113,7 +113,7 @@ def _broken(trace: Trace, loss: LossRecord) -> Finding | None:
             "Clean the targets, or leave those samples out of the loss.", "non_finite", float(bad.non_finite),
         )  # fmt: skip
     if labels is None:
-        return None
+        return _beyond(loss.asked, trace)
     if labels.classes is not None and labels.count == 0 and not math.isfinite(trace.loss):
         return _finding(
             "error", "The loss ignores every label of the batch, and its mean over none is not a number.",
@@ -123,14 +123,29 @@ def _broken(trace: Trace, loss: LossRecord) -> Finding | None:
     if labels.classes is None and labels.low is not None and labels.high is not None:
         far = max(-labels.low, labels.high - 1)
         if far > BEYOND.value:
-            return _finding(
-                "error", f"{labels.op} takes probabilities, and its targets go from {labels.low:.3g} to "
-                f"{labels.high:.3g}.",
-                "Beyond 0 and 1 the loss has no lowest value: the outputs run off to infinity.",
-                "Bring the targets to 0 and 1 (labels of -1 and 1: (y + 1) / 2), or use a loss for what they are.",
-                "probabilities", far, BEYOND.value,
-            )  # fmt: skip
+            return _improbable(labels.op, labels.low, labels.high, far)
     return None
+
+
+def _beyond(asked: AskedLoss | None, trace: Trace) -> Finding | None:
+    """Targets that are no probabilities, for a loss by hand that takes them for some."""
+    if asked is None or asked.beyond <= BEYOND.value or len(trace.targets) != 1:
+        return None
+    target = trace.targets[0]
+    low, high = target.min, target.max
+    if low is None or high is None:
+        return _improbable("The loss", 0.0, asked.beyond + 1, asked.beyond)
+    return _improbable("The loss", low, high, asked.beyond)
+
+
+def _improbable(who: str, low: float, high: float, far: float) -> Finding:
+    return _finding(
+        "error", f"{who} takes probabilities, and its targets go from {low:.3g} to {high:.3g}.",
+        "Beyond 0 and 1 the loss has no lowest value: the outputs run off to infinity.",
+        "Bring the targets to 0 and 1 (labels of -1 and 1: (y + 1) / 2), or use a loss for what they are; of three "
+        "classes or more, one output for each and CrossEntropyLoss.",
+        "probabilities", far, BEYOND.value,
+    )  # fmt: skip
 
 
 def _crossed(trace: Trace, crossing: CrossingRecord | None) -> Finding | None:
@@ -307,7 +322,8 @@ def target_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     targets = [t for t in trace.targets if t.rms is not None]
     if trace.targets and not targets:
         return  # classes have no scale
-    if loss is None or loss.name == "surrogate" or not compares(loss):
+    values = loss is not None and loss.asked is not None and loss.asked.takes == "values"
+    if loss is None or loss.name == "surrogate" or not (compares(loss) or values):
         yield NotAssessed("DAT003", "needs a loss that compares outputs and targets as they are, as squared errors do")
         return
     if len(outputs) != 1 or len(targets) != 1 or math.prod(outputs[0].shape) != math.prod(targets[0].shape):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from gainstage.trace import graph, serialization
 from gainstage.trace.norm_records import NormRecord
-from gainstage.trace.target_records import CrossingRecord, FurtherLabels, LabelRecord
+from gainstage.trace.target_records import AskedLoss, CrossingRecord, FurtherLabels, LabelRecord
 from gainstage.trace.training_records import MixingRecord, OptimizerRecord, StepRecord, TrialRecord
 
 SCHEMA_VERSION = 1
@@ -194,6 +194,7 @@ class LossRecord:
         via: Operations without a record between that layer and the loss.
         labels: What the first loss of classes or probabilities was given; None where there was none.
         crossing: Predictions and targets that were not paired, if there are any.
+        asked: What a loss that none of these operations names takes; None where one does, or where it did not tell.
     """
 
     name: str
@@ -203,6 +204,7 @@ class LossRecord:
     via: tuple[str, ...] = ()
     labels: LabelRecord | None = None
     crossing: CrossingRecord | None = None
+    asked: AskedLoss | None = None
 
 
 @dataclass(frozen=True)

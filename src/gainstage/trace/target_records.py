@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,24 @@ class LabelRecord:
         if self.outside:
             return "labels name no class (DAT002)"
         return "the outputs are no probabilities" if self.improper else ""
+
+
+@dataclass(frozen=True)
+class AskedLoss:
+    """What a loss without an operation of its own takes, found by asking it for the loss of made-up outputs.
+
+    Attributes:
+        takes: ``values``, which are the targets at best; ``probabilities``, ``logits`` or ``log-probabilities`` of ones
+            among zeros or of classes.
+        each: Whether every output is judged by itself, and not one class of several is to win.
+        normalizes: Whether probabilities of twice the size have the same loss.
+        beyond: How far targets lie outside of 0 and 1, where ``takes`` says that these are their range; else 0.
+    """
+
+    takes: Literal["values", "probabilities", "logits", "log-probabilities"]
+    each: bool = True
+    normalizes: bool = False
+    beyond: float = 0.0
 
 
 @dataclass(frozen=True)

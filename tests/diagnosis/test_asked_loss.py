@@ -1,0 +1,176 @@
+"""A loss that is written by hand says what it takes when it is asked for the loss of made-up outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import gainstage as gs
+from gainstage.trace.target_records import AskedLoss
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def asked(loss: Loss | nn.Module, targets: Tensor, outputs: int = 4) -> AskedLoss | None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, outputs), nn.Softplus())
+    record = gs.check(model, (torch.randn(len(targets), 8), targets), loss).trace.loss_record
+    assert record is not None
+    return record.asked
+
+
+def codes(model: nn.Module, targets: Tensor, loss: Loss) -> list[str]:
+    torch.manual_seed(1)
+    report = gs.check(model, (torch.randn(len(targets), 8), targets), loss)
+    return [finding.code for finding in report.findings if finding.severity == "error"]
+
+
+def one_hot(count: int = 32, classes: int = 4) -> Tensor:
+    return F.one_hot(torch.arange(count) % classes, classes).float()
+
+
+def categorical(p: Tensor, y: Tensor) -> Tensor:
+    return -(y * p.clamp(1e-7, 1 - 1e-7).log()).sum(1).mean()
+
+
+def normalized(p: Tensor, y: Tensor) -> Tensor:
+    return categorical(p / p.sum(1, keepdim=True), y)
+
+
+def binary(p: Tensor, y: Tensor) -> Tensor:
+    p = p.clamp(1e-7, 1 - 1e-7)
+    return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
+
+
+def of_logits(z: Tensor, y: Tensor) -> Tensor:
+    return (torch.logsumexp(z, 1) - (z * y).sum(1)).mean()
+
+
+def binary_of_logits(z: Tensor, y: Tensor) -> Tensor:
+    return (z.clamp(min=0) - z * y + torch.log1p(torch.exp(-z.abs()))).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "scale"),
+    [
+        (lambda o, t: ((o - t) ** 2).mean(), 1.0),
+        (lambda o, t: ((o - t) ** 2).mean(), 1e4),
+        (lambda o, t: (o - t).abs().sum(), 1.0),
+        (lambda o, t: torch.sqrt(((o - t) ** 2).mean() + 1e-12), 1.0),
+        (lambda o, t: torch.log(torch.cosh(o - t)).mean(), 1.0),
+        (nn.L1Loss(), 1e-3),
+    ],
+    ids=["squares", "large squares", "absolute", "root", "log-cosh", "L1Loss"],
+)
+def test_distances_take_values(loss: Loss | nn.Module, scale: float) -> None:
+    assert asked(loss, scale * torch.randn(32, 4)) == AskedLoss("values")
+
+
+def test_probabilities_of_one_class_and_of_each() -> None:
+    assert asked(categorical, one_hot()) == AskedLoss("probabilities", each=False)
+    assert asked(normalized, one_hot()) == AskedLoss("probabilities", each=False, normalizes=True)
+    assert asked(binary, (torch.rand(32, 4) > 0.5).float()) == AskedLoss("probabilities")
+
+
+def test_logits_of_one_class_and_of_each() -> None:
+    assert asked(of_logits, one_hot()) == AskedLoss("logits", each=False)
+    assert asked(binary_of_logits, (torch.rand(32, 4) > 0.5).float()) == AskedLoss("logits")
+
+
+def test_class_labels() -> None:
+    labels = torch.arange(32) % 4
+    rows = torch.arange(32)
+    assert asked(lambda p, y: -p[rows, y].clamp(min=1e-7).log().mean(), labels) == AskedLoss(
+        "probabilities", each=False
+    )
+    assert asked(lambda z, y: (torch.logsumexp(z, 1) - z[rows, y]).mean(), labels) == AskedLoss("logits", each=False)
+    assert asked(lambda z, y: -z[rows, y].mean(), labels) == AskedLoss("log-probabilities", each=False)
+
+
+def test_targets_beyond_what_it_takes() -> None:
+    found = asked(binary, (torch.arange(33) % 3).float().unsqueeze(1), outputs=1)
+    assert found == AskedLoss("probabilities", beyond=1.0)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.MSELoss(),  # the operation tells
+        lambda o, t: 1 - (2 * (o * t).sum() + 1) / (o.sum() + t.sum() + 1),  # Dice
+        lambda o, t: (1 - F.cosine_similarity(o, t)).mean(),
+        lambda o, t: o.mean() - t.mean(),
+        lambda o, t: torch.relu(1 - o * t).mean(),
+    ],
+    ids=["named", "dice", "cosine", "critic", "hinge"],
+)
+def test_what_it_does_not_say_is_not_guessed(loss: Loss) -> None:
+    assert asked(loss, one_hot()) is None
+
+
+def test_a_loss_that_counts_its_calls_is_left_as_it_was() -> None:
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            if self.calls:
+                raise RuntimeError("asked twice")
+            self.calls += 1
+            return ((outputs - targets) ** 2).mean()
+
+    loss = Counting()
+    assert asked(loss, torch.randn(32, 4)) is None
+    assert loss.calls == 1
+
+
+def ending(*last: nn.Module, outputs: int = 4) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, outputs), *last)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss"),
+    [
+        ([nn.ReLU()], normalized),
+        ([], normalized),
+        ([nn.Tanh()], categorical),
+        ([nn.Sigmoid()], categorical),
+        ([nn.ReLU()], binary),
+        ([nn.Softmax(1)], of_logits),
+        ([nn.Sigmoid()], binary_of_logits),
+    ],
+    ids=["relu", "none", "tanh", "sigmoid", "binary-relu", "softmax-twice", "sigmoid-twice"],
+)
+def test_an_output_that_the_loss_does_not_take(last: list[nn.Module], loss: Loss) -> None:
+    assert codes(ending(*last), one_hot(), loss) == ["ACT004"]
+
+
+@pytest.mark.parametrize(
+    ("last", "loss"),
+    [
+        ([nn.Softmax(1)], categorical),
+        ([nn.Softmax(1)], normalized),
+        ([nn.Sigmoid()], normalized),
+        ([nn.Softplus()], normalized),
+        ([nn.Sigmoid()], binary),
+        ([], of_logits),
+        ([], binary_of_logits),
+    ],
+    ids=["softmax", "softmax-normalized", "sigmoid-normalized", "softplus", "sigmoid", "logits", "binary-logits"],
+)
+def test_an_output_that_it_takes(last: list[nn.Module], loss: Loss) -> None:
+    assert not codes(ending(*last), one_hot(), loss)
+
+
+def test_bounded_outputs_for_absolute_errors() -> None:
+    targets = torch.randn(32, 1)
+    assert codes(ending(nn.ReLU(), outputs=1), targets, nn.L1Loss()) == ["ACT004"]
+    assert not codes(ending(nn.ReLU(), outputs=1), targets.abs(), nn.L1Loss())
+
+
+def test_three_classes_on_one_sigmoid() -> None:
+    targets = (torch.arange(33) % 3).float().unsqueeze(1)
+    assert codes(ending(nn.Sigmoid(), outputs=1), targets, binary) == ["DAT002"]
