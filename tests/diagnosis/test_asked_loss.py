@@ -96,6 +96,29 @@ def test_targets_beyond_what_it_takes() -> None:
     assert found == AskedLoss("probabilities", beyond=1.0)
 
 
+def focal(twice: bool) -> Loss:
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        p = outputs.sigmoid()
+        read = p if twice else outputs
+        errors = F.binary_cross_entropy_with_logits(read, targets, reduction="none")
+        return (
+            ((p - targets).abs() ** 2 * errors).mean() if not twice else ((1 - torch.exp(-errors)) ** 2 * errors).mean()
+        )
+
+    return loss
+
+
+def test_a_loss_that_squashes_twice_by_itself() -> None:
+    targets = (torch.rand(32, 4) > 0.5).float()
+    assert asked(focal(twice=True), targets) == AskedLoss("nothing")
+    assert asked(focal(twice=False), targets) is None
+    assert codes(ending(), targets, focal(twice=True)) == ["ACT004"]
+    labels = torch.arange(32) % 4
+    assert asked(lambda z, y: F.cross_entropy(z.softmax(1), y), labels) == AskedLoss("nothing")
+    assert asked(lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2), labels) is None
+    assert asked(lambda z, y: (z.softmax(1).max() * 0 + 1) * F.cross_entropy(z, y, label_smoothing=0.2), labels) is None
+
+
 @pytest.mark.parametrize(
     "loss",
     [

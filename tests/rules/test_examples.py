@@ -78,6 +78,7 @@ def test_codes_are_unique_and_never_change() -> None:
         ("GRD002", "gradient-explodes"),
         ("GRD003", "no-gradient"),
         ("GRD004", "one-class-gradients"),
+        ("GRD005", "attention-without-skip"),
         ("NRM001", "norm-frozen-in-training"),
         ("NRM002", "train-eval-gap"),
         ("NRM003", "tiny-batch-norm"),

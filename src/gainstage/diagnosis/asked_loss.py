@@ -34,6 +34,13 @@ EVEN = 0.05
 LOGIT = 40.0
 TINY = 1e-6
 
+# A loss that computes probabilities by itself may do so for its weights, as focal loss does, or by mistake.
+_SQUASHING = ("sigmoid", "softmax", "_softmax")
+_SQUASHING_LOSSES = frozenset(("log_softmax", "binary_cross_entropy_with_logits"))
+# Of sure and wrong answers over an undecided one's: below 2 if squashed twice, and 20 or more if once; four times with
+# a focal loss's weight.
+REACH = 8.0
+
 Said = Callable[[Tensor], float]
 
 
@@ -47,7 +54,10 @@ def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> Asked
         outputs: What the model returned for the first batch.
         loss: The record of that pass.
     """
-    if loss is None or subject.loss is None or subject.forward is not None or NAMED.intersection(loss.ops):
+    if loss is None or subject.loss is None or subject.forward is not None:
+        return None
+    named = NAMED.intersection(loss.ops)
+    if named and not (loss.ops[0] in _SQUASHING and _SQUASHING_LOSSES.intersection(named)):
         return None
     targets = call.unpack(call.to_device(subject.batches.first(), subject.model)).targets
     if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor) or not outputs.is_floating_point():
@@ -56,7 +66,8 @@ def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> Asked
         return None
     try:
         ask = copy.deepcopy(subject.loss) if isinstance(subject.loss, torch.nn.Module) else subject.loss
-        return _answers(ask, outputs.detach(), targets.detach())
+        answers = _of_squashed if named else _answers
+        return answers(ask, outputs.detach(), targets.detach())
     except Exception:  # It may take no other outputs or targets than its own.
         return None
 
@@ -77,6 +88,22 @@ def _answers(ask: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -
     beyond = max(0.0, -low, high - 1.0)
     # What lies between 0 and 1 is as good a probability as any; what lies beyond, and is no number of a class, is none.
     return _odds(_saying(ask, asked_for), ones, beyond) if whole or not beyond else None
+
+
+def _of_squashed(ask: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -> AskedLoss | None:
+    """Whether a loss with a sigmoid or softmax of its own before the one of its operation squashes twice."""
+    if targets.numel() == outputs.numel():
+        ones = targets.reshape(outputs.shape).to(outputs.dtype)
+        if not bool(((ones == 0) | (ones == 1)).all()):
+            return None
+    else:
+        found = _one_hot(outputs, targets)
+        if found is None:
+            return None
+        ones = found
+    said, signs = _saying(ask, targets), 2 * ones - 1
+    right, undecided, wrong = said(LOGIT * signs), said(torch.zeros_like(ones)), said(-LOGIT * signs)
+    return AskedLoss("nothing") if 0 <= right < undecided < wrong < REACH * undecided else None
 
 
 def _saying(ask: Callable[[Any, Any], Any], targets: Tensor) -> Said:

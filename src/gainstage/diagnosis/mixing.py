@@ -20,7 +20,7 @@ from gainstage.trace.subject import Subject
 from gainstage.trace.training_records import MixingRecord
 
 # Samples that are run; of a large batch they are a small part of its cost.
-FEW = 8
+FEW, FEW_SEQUENCES = 8, 2
 ROUNDING = 1e-6
 # Sums in another order differ by rounding; what a position adds is more of the outputs' spread over samples.
 EXACT = 1e-4
@@ -68,6 +68,8 @@ def _rows(batch: Any) -> int | str:
     each = isinstance(targets, Tensor) and (
         targets.ndim == 1 or (targets.ndim == 2 and (pictures or targets.shape[1] == 1))
     )
+    if _per_token(batch):
+        return len(inputs[0])
     if not isinstance(targets, Tensor) or not each:
         return "needs one target for each sample: they tell which dimension the samples stand in"
     if not inputs or any(tensor.ndim == 0 or tensor.shape[0] != len(targets) for tensor in inputs):
@@ -77,8 +79,21 @@ def _rows(batch: Any) -> int | str:
     return len(targets)
 
 
+def _per_token(batch: Any) -> bool:
+    """Whether sequences of token ids have a target for each token."""
+    targets, inputs = call.unpack(batch).targets, _inputs(batch)
+    return (
+        isinstance(targets, Tensor)
+        and len(inputs) == 1
+        and inputs[0].ndim == 2
+        and inputs[0].shape == targets.shape
+        and not inputs[0].is_floating_point()
+        and not targets.is_floating_point()
+    )
+
+
 def _measured(subject: Subject, batch: Any, rows: int, trace: Trace, seed: int) -> MixingRecord:
-    count = min(rows, FEW)
+    count = min(rows, FEW_SEQUENCES if _per_token(batch) else FEW)
     few = pytree.tree_map_only(torch.Tensor, lambda t: t[:count].clone() if t.ndim and len(t) == rows else t, batch)
     inputs = _inputs(few)
     other = next((row for row in range(1, count) if any(not torch.equal(t[0], t[row]) for t in inputs)), None)
@@ -93,6 +108,8 @@ def _measured(subject: Subject, batch: Any, rows: int, trace: Trace, seed: int) 
             reason="the outputs compare the samples with each other: they are as wide as the batch is long"
         )
     found = _compared(before, after, count)
+    if _per_token(batch) and (found.change is None or found.change > EXACT):
+        return MixingRecord(reason="what stands in dimension 0 may be the steps of sequences")
     norms = [layer.norm for layer in trace.layers if layer.norm is not None]
     if any(norm.type == "batch" and norm.uses_batch_statistics for norm in norms):
         return replace(found, spread=None)  # in eval mode running statistics that are fresh normalize nothing
@@ -139,7 +156,7 @@ def _orderless(subject: Subject, few: Any, before: Tensor, trace: Trace, seed: i
         return None
     changed = _copied(few)
     tensor = _inputs(changed)[0]
-    if not _one_vocabulary(tensor, trace):
+    if not _per_token(few) and not _one_vocabulary(tensor, trace):
         return None
     order = torch.arange(tensor.shape[1] - 1, -1, -1, device=tensor.device)
     if bool((tensor[:, order] == tensor).all()):

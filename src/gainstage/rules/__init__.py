@@ -9,6 +9,7 @@ from __future__ import annotations
 from gainstage.errors import UnknownNameError
 from gainstage.rules.activations import dead_units, saturated_units
 from gainstage.rules.affine import missing_nonlinearity
+from gainstage.rules.attention import attention_without_skip
 from gainstage.rules.base import Example, Finding, NotAssessed, Rule, Threshold
 from gainstage.rules.biases import bias_init
 from gainstage.rules.clones import cloned_layers
@@ -61,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     gradient_explodes,
     no_gradient,
     one_class_gradients,
+    attention_without_skip,
     norm_frozen_in_training,
     train_eval_gap,
     tiny_batch_norm,

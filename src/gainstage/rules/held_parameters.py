@@ -75,7 +75,7 @@ def _unlisted_finding(trace: Trace, unlisted: Sequence[UnregisteredRecord]) -> F
     places = tuple(dict.fromkeys(parameter.module for parameter in unlisted))
     shapes = [" x ".join(map(str, parameter.shape)) or "scalar" for parameter in unlisted]
     return Finding(
-        "OPT006", "missing-parameters", "error", "optimizer", places[0],
+        "OPT006", "missing-parameters", "error", "wiring", places[0],
         message=f"{places[0] or 'The model'} reads {counted(len(unlisted), 'parameter')} that model.parameters() does "
         f"not list ({some(shapes)}): no optimizer built from it trains them.",
         why="They keep their initial values, are not saved with the model, and do not follow it to a device.",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from gainstage.remedies.fix import Fix
-from gainstage.rules.base import Finding, NotAssessed, Severity, rule
+from gainstage.rules.base import Cause, Finding, NotAssessed, Severity, rule
 from gainstage.trace.records import LayerRecord, LossRecord, TensorRecord, Trace
 from gainstage.trace.target_records import AskedLoss, LabelRecord
 
@@ -61,16 +62,15 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     verdict = _mismatch(layer, loss, trace)
     if verdict is None:
         return
-    severity, what, advice, fixable = verdict
     fix = Fix(
         "ACT004", layer.module, f"Let the loss read what {layer.op} reads: one of the two is enough.",
         "drop_output_activation", {"module": layer.module, "op": layer.op},
     )  # fmt: skip
     yield Finding(
-        "ACT004", "output-loss-mismatch", severity, "loss", layer.module, message=what,
-        why=_why(layer, loss, severity),
-        advice=advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
-        fix=fix if fixable and _droppable(layer) else None, layers=(layer.name,),
+        "ACT004", "output-loss-mismatch", verdict.severity, verdict.cause, layer.module, message=verdict.what,
+        why=_why(layer, loss, verdict),
+        advice=verdict.advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
+        fix=fix if verdict.fixable and _droppable(layer) else None, layers=(layer.name,),
     )  # fmt: skip
 
 
@@ -99,12 +99,15 @@ _FADING = (
 )
 
 
-def _why(layer: LayerRecord, loss: LossRecord, severity: Severity) -> str:
-    if layer.op == "log_softmax" and severity == "info":
+def _why(layer: LayerRecord, loss: LossRecord, verdict: Verdict) -> str:
+    if layer.op == "log_softmax" and verdict.severity == "info":
         return _TWICE
-    if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
-        return _FADING if severity == "warning" and layer.op == "softmax" else _MISSED
-    return _SQUASHED
+    if verdict.cause != "loss":
+        return _MISSED
+    return _FADING if loss.ops[0] in _PAIRED and layer.op == "softmax" else _SQUASHED
+
+
+_PAIRED = ("mse_loss", "smooth_l1_loss", "huber_loss")
 
 
 def _droppable(layer: LayerRecord) -> bool:
@@ -112,39 +115,56 @@ def _droppable(layer: LayerRecord) -> bool:
     return ":" not in layer.name or layer.op in ("softmax", "log_softmax", "sigmoid")
 
 
-Verdict = tuple[Severity, str, str, bool]
+class Verdict(NamedTuple):
+    """What a finding will say; ``fixable``: dropping the last operation mends it."""
+
+    severity: Severity
+    what: str
+    advice: str
+    fixable: bool = False
+    cause: Cause = "loss"
 
 
 def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
     if set(loss.via) - {"dropout"}:  # something between the layer and the loss changes what it reads
         return _above_zero(loss)
+    if loss.asked is not None and loss.asked.takes == "nothing":
+        what = f"The loss applies a {loss.ops[0].removeprefix('_')} to the outputs and then another: sure and wrong "
+        what += "answers cost little more than undecided ones."
+        return Verdict("error", what, "Give the outputs to the second one as they are.")
     if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
         what = "Cross-entropy over a single output is 0, whatever the model says."
-        return "error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.", False
+        return Verdict("error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.")
     if len(trace.returned) > 1 and len(trace.outputs) == 1 and trace.outputs[0].shape != layer.shape:
         return None  # heads side by side in one tensor: which of them the loss cuts out is not known
     if layer.op in ("relu", "relu6") and layer.zero_fraction == 1:
         what = f"The model ends in {layer.op}, and its outputs are zero for every sample: none of them has a gradient."
-        return "error", what, f"Remove the {layer.op}, or start with a bias that lets it pass.", True
+        return Verdict(
+            "error",
+            what,
+            f"Remove the {layer.op}, or start with a bias that lets it pass.",
+            fixable=True,
+            cause="activation",
+        )
     if loss.name in ("CrossEntropyLoss", "cross_entropy") and (several := _several_labels(trace)):
         what = f"The targets of a sample hold {several:.3g} ones on average, and cross-entropy lets one class win."
-        return "warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.", False
+        return Verdict("warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.")
     alone = len(trace.outputs) != 1 or trace.outputs[0].shape == layer.shape  # and no scores of candidates in a row
     if loss.ops[0] == "log_softmax" and len(layer.shape) == 2 and layer.shape[1] == 1 and not loss.via and alone:
         what = "Cross-entropy over a single output is 0, or a constant, whatever the model says."
-        return "error", what, "Use BCEWithLogitsLoss for a single output, or one output per class.", False
+        return Verdict("error", what, "Use BCEWithLogitsLoss for a single output, or one output per class.")
     if layer.op in ("softmax", "log_softmax"):
         misplaced = _misplaced_softmax(layer)
         if misplaced is not None:
             return misplaced
     if loss.name in ("KLDivLoss", "kl_div", "CTCLoss", "ctc_loss") and layer.op != "log_softmax":
         what = f"{loss.name} expects log-probabilities, and the model ends in {layer.op}."
-        return "error", what, "End the model in log-softmax.", False
+        return Verdict("error", what, "End the model in log-softmax.")
     if loss.ops[0] == "log_softmax":
         return _before_cross_entropy(layer)
     if loss.ops[0] == "nll_loss" and layer.op == "log_softmax" and (twice := _squashed_before(layer, trace)):
         what = f"The model applies log-softmax to the output of {twice.op}."
-        return "error", what, f"Remove the {twice.op}: log-softmax takes logits.", False
+        return Verdict("error", what, f"Remove the {twice.op}: log-softmax takes logits.")
     if loss.ops[0] == "binary_cross_entropy_with_logits" and layer.op in (
         "sigmoid",
         "softmax",
@@ -152,14 +172,14 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         "relu",
     ):
         what = f"The model ends in {layer.op}, and BCE-with-logits applies a sigmoid of its own."
-        return "error", what, f"Remove the {layer.op}, or use BCELoss.", layer.op == "sigmoid"
+        return Verdict("error", what, f"Remove the {layer.op}, or use BCELoss.", fixable=layer.op == "sigmoid")
     if loss.ops[0] == "binary_cross_entropy" and layer.op not in ("sigmoid", "softmax", "hardsigmoid"):
         what = f"BCE expects probabilities, and the model ends in {layer.op}."
-        return "error", what, "Use BCEWithLogitsLoss, which applies the sigmoid itself.", False
+        return Verdict("error", what, "Use BCEWithLogitsLoss, which applies the sigmoid itself.")
     if loss.ops[0] == "nll_loss" and layer.op != "log_softmax":
         what = f"NLL expects log-probabilities, and the model ends in {layer.op}."
-        return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
-    if loss.ops[0] in ("mse_loss", "smooth_l1_loss", "huber_loss"):
+        return Verdict("error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.")
+    if loss.ops[0] in _PAIRED:
         return _before_regression(layer, trace)
     if loss.asked is not None:
         return _before_hand_written(layer, loss.asked, trace)
@@ -191,19 +211,19 @@ def _before_hand_written(layer: LayerRecord, asked: AskedLoss, trace: Trace) -> 
     if asked.takes == "probabilities" and unfit:
         what = f"The loss takes logarithms of the outputs as probabilities, and the model ends in {layer.op}."
         instead = "sigmoid" if asked.each else "softmax"
-        return "error", what, f"End the model in a {instead}, or use a loss on logits without one.", False
+        return Verdict("error", what, f"End the model in a {instead}, or use a loss on logits without one.")
     if asked.takes == "probabilities" and not asked.each and not asked.normalizes and layer.op in _SEPARATE:
         what = f"The loss reads the probability of the right class alone, and the model ends in {layer.op}: "
         what += "ones for all classes are the best answer."
-        return "error", what, f"End the model in a softmax, or use CrossEntropyLoss without the {layer.op}.", False
+        return Verdict("error", what, f"End the model in a softmax, or use CrossEntropyLoss without the {layer.op}.")
     if asked.takes == "logits" and not asked.each:
         return _before_cross_entropy(layer)
     if asked.takes == "logits" and layer.op in (*_SEPARATE, "softmax", "relu", "relu6"):
         what = f"The model ends in {layer.op}, and the loss applies a sigmoid of its own."
-        return "error", what, f"Remove the {layer.op}: the loss takes logits of either sign.", False
+        return Verdict("error", what, f"Remove the {layer.op}: the loss takes logits of either sign.")
     if asked.takes == "log-probabilities" and layer.op not in ("log_softmax", "log_sigmoid") and _positive(trace):
         what = f"The loss takes log-probabilities, and the model ends in {layer.op}."
-        return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
+        return Verdict("error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.")
     return None
 
 
@@ -227,7 +247,7 @@ def _before_several(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdi
     what = (
         f"The model ends in {layer.op}, and a part of the loss is BCE-with-logits, which applies a sigmoid of its own."
     )
-    return "error", what, f"Remove the {layer.op}: the loss takes logits of either sign.", False
+    return Verdict("error", what, f"Remove the {layer.op}: the loss takes logits of either sign.")
 
 
 def _squashed_before(layer: LayerRecord, trace: Trace) -> LayerRecord | None:
@@ -257,10 +277,10 @@ def _misplaced_softmax(layer: LayerRecord) -> Verdict | None:
     if layer.shape[dim] == 1:
         value = 1 if layer.op == "softmax" else 0
         what = f"The model ends in {layer.op} over a single output, which is {value} whatever the weights are."
-        return "error", what, "Use a sigmoid for a single output, or one output per class.", False
+        return Verdict("error", what, "Use a sigmoid for a single output, or one output per class.")
     if dim == 0 and len(layer.shape) > 1 and layer.shape[0] == layer.batch_size:
         what = f"The model ends in {layer.op} over dimension 0: over {layer.shape[0]} samples, not over the outputs."
-        return "error", what, f"Name the dimension of the classes: {layer.op}(x, dim=-1), or dim=1 for images.", False
+        return Verdict("error", what, f"Name the dimension of the classes: {layer.op}(x, dim=-1), or dim=1 for images.")
     return None
 
 
@@ -268,16 +288,16 @@ def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
     if layer.op in ("softmax", "sigmoid", "hardsigmoid", "relu", "relu6"):
         what = f"The model ends in {layer.op}, and cross-entropy applies a log-softmax of its own"
         what += ", to negative logits too." if layer.op.startswith("relu") else "."
-        return "error", what, f"Remove the {layer.op}: cross-entropy takes logits.", True
+        return Verdict("error", what, f"Remove the {layer.op}: cross-entropy takes logits.", fixable=True)
     if layer.op in ("tanh", "hardtanh", "softsign"):
         what = (
             f"The model ends in {layer.op}, and logits between -1 and 1 keep cross-entropy from going below a floor, "
         )
         what += "which is 0.8 for ten classes and higher for more."
-        return "info", what, f"Remove the {layer.op}: cross-entropy takes logits of any size.", True
+        return Verdict("info", what, f"Remove the {layer.op}: cross-entropy takes logits of any size.", fixable=True)
     if layer.op == "log_softmax":
         what = "The model ends in log-softmax, and cross-entropy applies it again: harmless, but done twice."
-        return "info", what, "Remove it, or use NLLLoss.", True
+        return Verdict("info", what, "Remove it, or use NLLLoss.", fixable=True)
     return None
 
 
@@ -286,7 +306,7 @@ def _above_zero(loss: LossRecord) -> Verdict | None:
     if loss.ops[0] != "nll_loss" or loss.labels is None or (loss.labels.mean_loss or 0.0) >= 0:
         return None
     what = f"NLL expects log-probabilities, and its mean is {loss.labels.mean_loss:.3g}: these are none."
-    return "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", False
+    return Verdict("error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.")
 
 
 SEVERAL_ONES = 1.05  # one a row, and room for rounding
@@ -301,7 +321,12 @@ def _normed_outputs(layer: LayerRecord, target: TensorRecord) -> Verdict | None:
         f"The model ends in a batch norm, which gives every output a level of {layer.rms:.2g} over the batch, and the "
         f"targets have one of {target.rms:.3g}."
     )
-    return "warning", what, "Remove the norm behind the last layer; standardise the targets instead.", False
+    return Verdict(
+        "warning",
+        what,
+        "Remove the norm behind the last layer; standardise the targets instead.",
+        cause="normalization",
+    )
 
 
 def _one_hot(target: TensorRecord) -> bool:
@@ -326,7 +351,7 @@ def _before_regression(layer: LayerRecord, trace: Trace) -> Verdict | None:
         advice = (
             "Use CrossEntropyLoss on the logits, without the softmax: its gradient does not fade when they are wrong."
         )
-        return "warning", what, advice, False
+        return Verdict("warning", what, advice)
     low, high = _BOUNDS[layer.op]
     target = trace.targets[0]
     # A rounding error beyond the bound is no target beyond it.
@@ -337,4 +362,6 @@ def _before_regression(layer: LayerRecord, trace: Trace) -> Verdict | None:
         f"The model ends in {layer.op}, whose outputs lie in [{low:g}, {high:g}], but targets range from "
         f"{target.min:.3g} to {target.max:.3g}."
     )
-    return "error", what, f"Remove the {layer.op}, or scale the targets into its range.", True
+    return Verdict(
+        "error", what, f"Remove the {layer.op}, or scale the targets into its range.", fixable=True, cause="activation"
+    )

@@ -26,8 +26,8 @@ RELIEVED = Threshold(
 # not. The others' say that what is learned is not what is meant, or is not what inference computes.
 PREDICTIONS = frozenset((
     "INI001", "INI002", "INI003", "INI004", "INI005", "INI006", "INI009", "INI010", "ACT001", "ACT002", "ACT003",
-    "GRD001", "GRD002", "GRD003", "NRM001", "NRM006", "NRM007", "NRM012", "NRM013", "NRM015", "OPT001", "OPT002",
-    "OPT006", "NUM002", "DAT001", "DAT007",
+    "GRD001", "GRD002", "GRD003", "GRD005", "NRM001", "NRM006", "NRM007", "NRM012", "NRM013", "NRM015", "OPT001",
+    "OPT002", "OPT006", "NUM002", "DAT001", "DAT007",
 ))  # fmt: skip
 
 

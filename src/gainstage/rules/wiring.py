@@ -175,24 +175,31 @@ def _place(layer: LayerRecord) -> tuple[str, int]:
 def _constant(trace: Trace) -> Finding | None:
     """A softmax over the one score that a map gives each place: attention that weighs all places alike."""
     for layer in trace.layers:
-        if layer.op != "softmax" or len(layer.inputs) != 1 or len(layer.shape) < 3 or layer.via:
+        if layer.op != "softmax" or len(layer.inputs) != 1 or layer.via or not _places(layer):
             continue
         scores, last = trace.layers[layer.inputs[0]], len(layer.shape) - 1
         # One key to attend to leaves a single weight, too, and is a matter of the data: its size is no map's.
         over_one = layer.shape[last] == 1 and int((layer.attributes or {}).get("dim", -1)) == last
         if scores.kind != "linear" or scores.shape != layer.shape or not over_one:
             continue
-        size, place = max((size, at) for at, size in enumerate(layer.shape[:last]) if at)
-        if size > 1:
+        size, place = max(((size, at) for at, size in enumerate(layer.shape[:last]) if at), default=(0, 0))
+        if size > 1 or last == 1:
+            where = f"dimension {place} if the samples stand in dimension 0" if place else "of each sample"
             return Finding(
                 "GRD003", "no-gradient", "warning", "wiring", layer.module,
                 message=f"{layer.name} is a softmax over dimension {last} of {layer.shape}, a single value: it is 1 "
                 f"for every place, and {scores.name}, which computes the scores, receives no gradient.",
                 why="All places get the same weight, and what should tell them apart cannot learn to.",
-                advice=f"Take the softmax over the places, dimension {place} if the samples stand in dimension 0.",
+                advice=f"Take the softmax over the places, {where}.",
                 value=1.0, threshold=1.0, evidence={"kind": "constant"}, layers=(layer.name, scores.name),
             )  # fmt: skip
     return None
+
+
+def _places(layer: LayerRecord) -> bool:
+    """Whether there are several places for each sample: in dimensions of their own, or one below the other."""
+    rows = layer.batch_size
+    return len(layer.shape) > 2 or (len(layer.shape) == 2 and rows is not None and layer.shape[0] > rows)
 
 
 def _frozen(trace: Trace) -> Finding | None:
