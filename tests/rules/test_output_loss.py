@@ -251,3 +251,35 @@ def test_a_likelihood_of_several_is_written_by_hand_on_purpose() -> None:
 
     counts = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]).repeat(16, 1)
     assert gs.check(ending(), (torch.randn(32, 16), counts), multinomial, select="ACT004").findings == ()
+
+
+def test_zeros_behind_a_sum_are_zeros() -> None:
+    class Summed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = ending(nn.ReLU())
+            nn.init.constant_(self.net[-2].bias, -100.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x).sum(1)
+
+    said = {finding.code: finding.cause for finding in found(Summed(), LABELS.float(), nn.MSELoss())}
+    assert said["ACT004"] == "activation"
+
+
+def test_each_part_of_a_loss_is_looked_at() -> None:
+    class Coder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.back = ending(), nn.Sequential(nn.Linear(3, 16), nn.Sigmoid())
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            code = self.net(x)
+            return self.back(code), code
+
+    def loss(outputs: tuple[torch.Tensor, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+        return outputs[1].square().mean() + F.mse_loss(outputs[0], targets)
+
+    said = {finding.code: finding for finding in found(Coder(), X, loss)}
+    assert said["ACT004"].module == "back.1"
+    assert not found(Coder(), X.sigmoid(), loss)

@@ -57,7 +57,7 @@ def _measured(subject: Subject, seed: int, recorded: Recording | None) -> StepRe
     update = proposed_update(objective, gradient)
     if not bool(update.isfinite().all()):
         # As of Adam in float16, where ε and squares of gradients are zero: no learning rate is to blame.
-        return replace(facts, loss=loss, reason="the optimizer's update is not finite")
+        return replace(facts, loss=loss, wild_update=True, reason="the optimizer's update is not finite")
     with objective.moved(update, 1.0):
         after = objective.loss(batch)
     if recorded is not None and after == loss and bool(update.any()):

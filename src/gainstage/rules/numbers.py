@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
 from gainstage.trace.records import NonFiniteRecord, Trace
-from gainstage.trace.training_records import TrialRecord
+from gainstage.trace.training_records import OptimizerRecord, TrialRecord
 
 LOWER_RATES = 2  # a tenth and a hundredth
 _WORKING = "where a rate is to blame, the loss rises before it breaks down (docs/thresholds.md)"
@@ -41,7 +41,9 @@ STEADY = Threshold("steady", 5, "steps before the breakdown", _WORKING)
 def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """An operation produced NaN or infinity from finite numbers.
 
-    What: the first operation, in the order of execution, with finite inputs and an output that is not finite.
+    What: the first operation, in the order of execution, with finite inputs and an output that is not finite, or with
+        an output of NaN from a mask's infinities, if that reaches a gradient; or an optimizer whose first update is not
+        finite though the gradient is.
     Why it hurts: one NaN spreads to the loss and from there, in one step, to every parameter.
     How measured: the pass is run again, and every operation's inputs and outputs are looked at, forward and backward;
         with a trial whose loss leaves the finite numbers, the batches that it was made on. If these are sound, the
@@ -55,6 +57,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if found is None:
         if not math.isfinite(trace.loss):
             yield _finding(NonFiniteRecord("loss", "", "loss", "nan", 1, ""), trace)
+        elif trace.step is not None and trace.step.wild_update and trace.optimizer is not None:
+            yield _update_finding(trace, trace.optimizer)
         elif trace.trial is not None and trace.trial.spoilt:
             yield _spoilt_finding(trace.trial)
         elif trace.trial is not None and trace.trial.singular:
@@ -62,7 +66,7 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
         elif trace.trial is not None and _sudden(trace.trial):
             yield _sudden_finding(trace.trial)
         return
-    if found.phase == "input" and _unharmed(trace):
+    if (found.phase == "input" and _unharmed(trace)) or (found.masked and not _hurt(trace)):
         return
     yield _finding(found, trace)
 
@@ -71,6 +75,24 @@ def _unharmed(trace: Trace) -> bool:
     """Whether what is not finite in the batch was left out on its way: masked targets, masks of -inf."""
     whole = all(not layer.non_finite and not layer.grad_non_finite for layer in trace.layers)
     return whole and math.isfinite(trace.loss) and not any(output.non_finite for output in trace.outputs)
+
+
+def _hurt(trace: Trace) -> bool:
+    """Whether what is not finite reaches the loss, or a gradient."""
+    return not math.isfinite(trace.loss) or any(layer.grad_non_finite for layer in trace.layers)
+
+
+def _update_finding(trace: Trace, optimizer: OptimizerRecord) -> Finding:
+    low = next((p.dtype for p in trace.parameters if p.dtype in ("float16", "bfloat16")), "")
+    return Finding(
+        "NUM001", "first-non-finite", "error", "precision", "",
+        message=f"The first update of {optimizer.type} is not finite, though the loss and its gradient are"
+        + (f": the parameters are {low}." if low else "."),
+        why="Every parameter that it moves is NaN after one step.",
+        advice="Keep the parameters in float32 and compute in low precision (torch.autocast): in float16 an ε of 1e-8 "
+        "and the squares of small gradients are zero." if low else "Look at the optimizer's ε, and at its state.",
+        value=1.0, threshold=0.0, evidence={"phase": "update"},
+    )  # fmt: skip
 
 
 def _spoilt_finding(trial: TrialRecord) -> Finding:
@@ -133,6 +155,9 @@ def _finding(found: NonFiniteRecord, trace: Trace) -> Finding:
         size = "" if found.input_max_abs is None else f", from inputs of up to {found.input_max_abs:.3g} in magnitude"
         what = f"{found.op} {where} ({found.phase}) produced {value} in {found.count} values of {found.dtype}{size}."
         advice = "Keep what it reads inside its domain: an ε before a division or logarithm, a clamp, a smaller level."
+        if found.masked:
+            advice = "Mask with a large finite number, or leave one place of every row unmasked: softmax over nothing "
+            advice += "but -inf is no number, and its gradient reaches all that it reads."
     return Finding(
         "NUM001", "first-non-finite", "error", "data" if found.phase == "input" else "precision", found.module,
         message=what,

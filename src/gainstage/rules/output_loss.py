@@ -58,15 +58,29 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if loss.input is None:
         yield NotAssessed("ACT004", "the layer that the loss reads could not be traced")
         return
-    layer = trace.layers[loss.input]
-    verdict = _mismatch(layer, loss, trace)
-    if verdict is None:
-        return
+    for read in (loss, *_parts(loss, trace)):
+        layer = trace.layers[read.input or 0]
+        verdict = _mismatch(layer, read, trace)
+        if verdict is not None:
+            yield _finding(layer, read, verdict)
+            return
+
+
+def _parts(loss: LossRecord, trace: Trace) -> Iterator[LossRecord]:
+    """The losses that a loss adds up, each as if it were the whole, but for the first, which stands for it."""
+    sizes = {math.prod(target.shape) for target in trace.targets}
+    for part in dict.fromkeys(loss.parts):
+        told = part.op not in _PAIRED or math.prod(trace.layers[part.input].shape) in sizes
+        if told and (part.op, part.input) != (loss.ops[0], loss.input):
+            yield LossRecord("part", loss.chosen, (part.op,), part.input, part.via)
+
+
+def _finding(layer: LayerRecord, loss: LossRecord, verdict: Verdict) -> Finding:
     fix = Fix(
         "ACT004", layer.module, f"Let the loss read what {layer.op} reads: one of the two is enough.",
         "drop_output_activation", {"module": layer.module, "op": layer.op},
     )  # fmt: skip
-    yield Finding(
+    return Finding(
         "ACT004", "output-loss-mismatch", verdict.severity, verdict.cause, layer.module, message=verdict.what,
         why=_why(layer, loss, verdict),
         advice=verdict.advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
@@ -126,18 +140,9 @@ class Verdict(NamedTuple):
 
 
 def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
-    if set(loss.via) - {"dropout"}:  # something between the layer and the loss changes what it reads
-        return _above_zero(loss)
-    if loss.asked is not None and loss.asked.takes == "nothing":
-        what = f"The loss applies a {loss.ops[0].removeprefix('_')} to the outputs and then another: sure and wrong "
-        what += "answers cost little more than undecided ones."
-        return Verdict("error", what, "Give the outputs to the second one as they are.")
-    if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
-        what = "Cross-entropy over a single output is 0, whatever the model says."
-        return Verdict("error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.")
-    if len(trace.returned) > 1 and len(trace.outputs) == 1 and trace.outputs[0].shape != layer.shape:
-        return None  # heads side by side in one tensor: which of them the loss cuts out is not known
-    if layer.op in ("relu", "relu6") and layer.zero_fraction == 1:
+    beside = len(trace.returned) > 1 and len(trace.outputs) == 1 and trace.outputs[0].shape != layer.shape
+    summed = set(loss.via) <= {"dropout", "sum", "mean"}
+    if layer.op in ("relu", "relu6") and layer.zero_fraction == 1 and summed and not beside:
         what = f"The model ends in {layer.op}, and its outputs are zero for every sample: none of them has a gradient."
         return Verdict(
             "error",
@@ -146,6 +151,18 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
             fixable=True,
             cause="activation",
         )
+    averaged = loss.ops[0] == "kl_div" and set(loss.via) <= {"dropout", "sum", "mean"}
+    if set(loss.via) - {"dropout"} and not averaged:  # something between the layer and the loss changes what it reads
+        return _above_zero(loss)
+    if loss.asked is not None and loss.asked.takes == "nothing":
+        what = f"The loss applies a {loss.ops[0].removeprefix('_')} to the outputs and then another: sure and wrong "
+        what += "answers cost little more than undecided ones."
+        return Verdict("error", what, "Give the outputs to the second one as they are.")
+    if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
+        what = "Cross-entropy over a single output is 0, whatever the model says."
+        return Verdict("error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.")
+    if beside:
+        return None  # heads side by side in one tensor: which of them the loss cuts out is not known
     if loss.name in ("CrossEntropyLoss", "cross_entropy") and (several := _several_labels(trace)):
         what = f"The targets of a sample hold {several:.3g} ones on average, and cross-entropy lets one class win."
         return Verdict("warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.")
@@ -157,8 +174,10 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         misplaced = _misplaced_softmax(layer)
         if misplaced is not None:
             return misplaced
-    if loss.name in ("KLDivLoss", "kl_div", "CTCLoss", "ctc_loss") and layer.op != "log_softmax":
-        what = f"{loss.name} expects log-probabilities, and the model ends in {layer.op}."
+    logarithms = loss.name in ("KLDivLoss", "kl_div", "CTCLoss", "ctc_loss") or loss.ops[0] in ("kl_div", "_ctc_loss")
+    if logarithms and layer.op != "log_softmax":
+        what = f"{loss.name if loss.name != 'part' else loss.ops[0]} expects log-probabilities, and the model ends in "
+        what += f"{layer.op}."
         return Verdict("error", what, "End the model in log-softmax.")
     if loss.ops[0] == "log_softmax":
         return _before_cross_entropy(layer)
@@ -277,10 +296,15 @@ def _misplaced_softmax(layer: LayerRecord) -> Verdict | None:
     if layer.shape[dim] == 1:
         value = 1 if layer.op == "softmax" else 0
         what = f"The model ends in {layer.op} over a single output, which is {value} whatever the weights are."
-        return Verdict("error", what, "Use a sigmoid for a single output, or one output per class.")
+        return Verdict("error", what, "Use a sigmoid for a single output, or one output per class.", cause="activation")
     if dim == 0 and len(layer.shape) > 1 and layer.shape[0] == layer.batch_size:
         what = f"The model ends in {layer.op} over dimension 0: over {layer.shape[0]} samples, not over the outputs."
-        return Verdict("error", what, f"Name the dimension of the classes: {layer.op}(x, dim=-1), or dim=1 for images.")
+        return Verdict(
+            "error",
+            what,
+            f"Name the dimension of the classes: {layer.op}(x, dim=-1), or dim=1 for images.",
+            cause="activation",
+        )
     return None
 
 
@@ -341,19 +365,25 @@ _BOUNDS = {"sigmoid": (0.0, 1.0), "hardsigmoid": (0.0, 1.0), "softmax": (0.0, 1.
            "relu": (0.0, float("inf")), "relu6": (0.0, 6.0)}  # fmt: skip
 
 
+def _target_of(layer: LayerRecord, trace: Trace) -> TensorRecord | None:
+    """The target that is as large as what the layer says, if that is one alone; else the first."""
+    alike = [target for target in trace.targets if math.prod(target.shape) == math.prod(layer.shape)]
+    return alike[0] if len(alike) == 1 else trace.targets[0] if trace.targets else None
+
+
 def _before_regression(layer: LayerRecord, trace: Trace) -> Verdict | None:
-    if layer.norm is not None and layer.norm.type == "batch" and trace.targets:
-        return _normed_outputs(layer, trace.targets[0])
-    if layer.op not in _BOUNDS or not trace.targets:
+    target = _target_of(layer, trace)
+    if layer.norm is not None and layer.norm.type == "batch" and target is not None:
+        return _normed_outputs(layer, target)
+    if layer.op not in _BOUNDS or target is None:
         return None
-    if layer.op == "softmax" and _one_hot(trace.targets[0]):
+    if layer.op == "softmax" and _one_hot(target):
         what = "The model ends in softmax, and squared errors compare its probabilities with one-hot targets."
         advice = (
             "Use CrossEntropyLoss on the logits, without the softmax: its gradient does not fade when they are wrong."
         )
         return Verdict("warning", what, advice)
     low, high = _BOUNDS[layer.op]
-    target = trace.targets[0]
     # A rounding error beyond the bound is no target beyond it.
     slack = 0.01 * max(1.0, abs(target.max or 0.0), abs(target.min or 0.0))
     if (target.min or 0.0) >= low - slack and (target.max or 0.0) <= high + slack:

@@ -16,6 +16,13 @@ LEARNED = Threshold(
     "× the loss of a network that knows nothing",
     "networks for development of make accuracy: harmless ones up to 0.083, faults from 0.098 (docs/thresholds.md)",
 )
+FITTED = Threshold(
+    "fitted",
+    1e-3,
+    "× the loss of a network that knows nothing, on the batches that it was trained on",
+    "by definition: of a thousandth nothing is left to learn",
+)
+KNOWING = Threshold("knowing", 0.9, "× the loss of a network that knows nothing: above it nothing is learned", "OPT002")
 RELIEVED = Threshold(
     "relieved",
     0.4,
@@ -46,13 +53,16 @@ HALFWAY = Threshold("halfway", 0.5, "× the loss of a network that knows nothing
 def relief(trace: Trace, change: Change, limit: Threshold = RELIEVED) -> tuple[float, float] | None:
     """What a trial ends with as it is and without what is doubtful, if that is far better; else None.
 
-    Where it learns as it is, the other's being better still is no fault.
+    Where it learns as it is, the other's being better still is no fault; where the other learns nothing, it is better
+    for a milder start alone.
     """
     ends = trace.trial.relief(change) if trace.trial is not None else None
     ignorant = _ignorant(trace)
     if ends is None or not ends[1] < limit.value * ends[0]:
         return None
-    return ends if ignorant is None or not ends[0] < LEARNED.value * ignorant else None
+    if ignorant is not None and (ends[0] < LEARNED.value * ignorant or not ends[1] < KNOWING.value * ignorant):
+        return None
+    return ends
 
 
 def _ignorant(trace: Trace) -> float | None:
@@ -103,8 +113,8 @@ def _weighed(finding: Finding, trial: TrialRecord, evaluation: EvaluationRecord,
     return replace(
         finding, severity="info",
         message=f"{finding.message} A trial of {trial.steps} steps learns all the same: on {evaluation.batches} "
-        f"batches that it was not trained on the loss is {evaluation.in_eval:.3g}, {learned:.1%} of that of a network "
-        "that knows nothing.",
+        f"batches that it was {'not ' if evaluation.unseen else ''}trained on the loss is {evaluation.in_eval:.3g}, "
+        f"{learned:.1%} of that of a network that knows nothing.",
         evidence={**finding.evidence, "learned": learned},
     )  # fmt: skip
 
@@ -133,9 +143,10 @@ def learned_share(trace: Trace) -> float | None:
     """The loss after the trial, in eval mode and on batches held out, over that of a network that knows nothing.
 
     That is the first loss or that of the best constant answer, the lower. None where there is no such trial, or no
-    loss that is zero at best.
+    loss that is zero at best. Where no batch could be held out, a fit that leaves nothing to learn is one all the same.
     """
     evaluation, ignorant = trace.trial.evaluation if trace.trial is not None else None, _ignorant(trace)
-    if evaluation is None or ignorant is None or not evaluation.unseen or not evaluation.in_eval >= 0:
+    if evaluation is None or ignorant is None or not evaluation.in_eval >= 0:
         return None
-    return evaluation.in_eval / ignorant
+    share = evaluation.in_eval / ignorant
+    return share if evaluation.unseen or share < FITTED.value else None

@@ -20,7 +20,7 @@ from gainstage.trace.names import ModuleStack
 from gainstage.trace.ops import OpFacts
 from gainstage.trace.preserve import WriteGuard
 from gainstage.trace.provenance import NOTHING, Origin, Provenance, merged
-from gainstage.trace.records import NonFiniteRecord
+from gainstage.trace.records import LossPart, NonFiniteRecord
 from gainstage.trace.reshapes import OPERATIONS, SKEWS, Reshapes
 from gainstage.trace.target_records import CrossingRecord, LabelRecord
 
@@ -51,6 +51,7 @@ class RecordingMode(TorchDispatchMode):
         self.drafts = self.drafting.drafts
         self.loss_ops: list[str] = []
         self.loss_origin: Origin | None = None
+        self.loss_parts: list[LossPart] = []
         self.labels: LabelRecord | None = None
         self.crossing: CrossingRecord | None = None
         self.used: set[str] = set()
@@ -81,7 +82,7 @@ class RecordingMode(TorchDispatchMode):
         for argument in facts.written:
             for tensor in ops.signal_tensors([args[argument] if isinstance(argument, int) else kwargs.get(argument)]):
                 self.guard.before_write(tensor)
-        looking = self.careful and self.first_non_finite is None and _all_finite(read)
+        looking = self.careful and self.first_non_finite is None and not _any_nan(read)
         if self.in_backward:
             results = func(*args, **kwargs)
         else:
@@ -174,8 +175,10 @@ class RecordingMode(TorchDispatchMode):
         if call.spec.role in ("view", "lookup"):
             return
         self.loss_ops.append(ops.loss_name(call.func))
-        if self.loss_origin is None:
-            self.loss_origin = next((origin for origin in call.origins if origin.layers), None)
+        origin = next((origin for origin in call.origins if origin.layers), None)
+        self.loss_origin = self.loss_origin or origin
+        if origin is not None and ops.is_loss(call.func):
+            self.loss_parts.append(LossPart(self.loss_ops[-1], origin.layers[-1], origin.via))
 
     def _observe_inner_loss(self, call: Call) -> None:
         """A loss that the model computes itself: its log-softmax, if it has one, belongs to the loss."""
@@ -190,24 +193,30 @@ class RecordingMode(TorchDispatchMode):
         self.loss_origin = self.loss_origin or origin
 
     def _look_for_non_finite(self, func: OpOverload, read: list[torch.Tensor], results: Any) -> None:
-        """Notes the operation if it made something non-finite of finite inputs."""
+        """Notes the operation if it made something non-finite of finite inputs, or NaN of a mask's infinities."""
         name = func.overloadpacket.__name__
         if name.startswith(_UNCOMPUTED):
             return
+        finite = _all_finite(read)
         for tensor in ops.signal_tensors(results):
-            bad = ~torch.isfinite(tensor)
+            bad = ~torch.isfinite(tensor) if finite else torch.isnan(tensor)
             if bool(bad.any()):
                 phase = "backward" if self.in_backward else "forward" if self.stack.inside else "loss"
                 kind = "nan" if bool(torch.isnan(tensor).any()) else "inf"
                 largest = max((float(t.detach().abs().max()) for t in read if t.numel()), default=None)
                 self.first_non_finite = NonFiniteRecord(
-                    ops.spec_of(func).name, self.stack.path, phase, kind, int(bad.sum()), str(tensor.dtype)[6:], largest
-                )
+                    ops.spec_of(func).name, self.stack.path, phase, kind, int(bad.sum()), str(tensor.dtype)[6:],
+                    largest if finite else None, masked=not finite,
+                )  # fmt: skip
                 return
 
 
 # Uninitialized memory holds anything, and an attention mask is filled with -inf on purpose.
 _UNCOMPUTED = ("empty", "new_empty", "full", "fill_", "masked_fill", "where")
+
+
+def _any_nan(tensors: list[torch.Tensor]) -> bool:
+    return any(bool(torch.isnan(tensor).any()) for tensor in tensors)
 
 
 def _all_finite(tensors: list[torch.Tensor]) -> bool:

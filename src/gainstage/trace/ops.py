@@ -154,6 +154,12 @@ def spec_of(op: OpOverload) -> OpSpec:
     return _SPECS.get(functional) or _SPECS.get(name) or OpSpec("other", functional.replace("_with_indices", ""))
 
 
+def is_loss(op: OpOverload) -> bool:
+    """Whether the operation is a loss function, or the log-softmax in front of one."""
+    name = op.overloadpacket.__name__
+    return name == "_log_softmax" or spec_of(op).role == "loss"
+
+
 def loss_name(op: OpOverload) -> str:
     """The operation's name as a loss function is known by."""
     name = op.overloadpacket.__name__

@@ -222,7 +222,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         loss_record=LossRecord(
             run.loss_name, run.loss_chosen, tuple(mode.loss_ops),
             None if origin is None or not origin.layers else origin.layers[-1], () if origin is None else origin.via,
-            mode.labels, mode.crossing,
+            mode.labels, mode.crossing, tuple(mode.loss_parts),
         ),
         first_non_finite=_first_non_finite(mode, parameters, (*inputs, *targets)),
         optimizer=_optimizer_record(subject),

@@ -183,6 +183,21 @@ class TensorRecord:
 
 
 @dataclass(frozen=True)
+class LossPart:
+    """One of a loss's operations that has a name of its own, as where a loss adds up several.
+
+    Attributes:
+        op: Its name (``mse_loss``).
+        input: Position of the layer whose output it reads.
+        via: Operations without a record between that layer and it.
+    """
+
+    op: str
+    input: int
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LossRecord:
     """How the loss came about.
 
@@ -194,6 +209,7 @@ class LossRecord:
         via: Operations without a record between that layer and the loss.
         labels: What the first loss of classes or probabilities was given; None where there was none.
         crossing: Predictions and targets that were not paired, if there are any.
+        parts: The operations that have a name of their own, in order; `input` and `via` are those of the first of all.
         asked: What a loss that none of these operations names takes; None where one does, or where it did not tell.
     """
 
@@ -204,12 +220,13 @@ class LossRecord:
     via: tuple[str, ...] = ()
     labels: LabelRecord | None = None
     crossing: CrossingRecord | None = None
+    parts: tuple[LossPart, ...] = ()
     asked: AskedLoss | None = None
 
 
 @dataclass(frozen=True)
 class NonFiniteRecord:
-    """The operation that first produced a NaN or an infinity from finite inputs.
+    """The operation that first produced a NaN or an infinity from finite inputs, or NaN from infinite ones.
 
     Attributes:
         op: Its name.
@@ -219,6 +236,7 @@ class NonFiniteRecord:
         count: How many values.
         dtype: Of its output.
         input_max_abs: Largest magnitude among its inputs, None where it has none.
+        masked: Whether its inputs held infinities, as a mask puts there on purpose.
     """
 
     op: str
@@ -228,6 +246,7 @@ class NonFiniteRecord:
     count: int
     dtype: str
     input_max_abs: float | None = None
+    masked: bool = False
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class StepRecord:
         ratios: All of them, in the order of the parameters.
         stepped: Whether the optimizer has made steps before.
         scheduled: Whether a schedule sets its learning rate, which may be warming up.
+        wild_update: Whether loss and gradient are finite, and the update is not.
         reason: Why there are no figures; empty where there are.
     """
 
@@ -69,6 +70,7 @@ class StepRecord:
     ratios: tuple[RatioRecord, ...] = ()
     stepped: bool = False
     scheduled: bool = False
+    wild_update: bool = False
     reason: str = ""
 
 
