@@ -91,6 +91,66 @@ def test_class_labels() -> None:
     assert asked(lambda z, y: -z[rows, y].mean(), labels) == AskedLoss("log-probabilities", each=False)
 
 
+def dice(o: Tensor, t: Tensor) -> Tensor:
+    return 1 - (2 * (o * t).sum() + 1) / (o.sum() + t.sum() + 1)
+
+
+def test_shares() -> None:
+    assert asked(dice, one_hot()) == AskedLoss("shares")
+    assert asked(lambda o, t: dice(o, t) - 1, one_hot()) == AskedLoss("shares")
+    assert asked(lambda o, t: dice(o.sigmoid(), t), one_hot()) is None
+    assert codes(ending(), one_hot(), dice) == ["ACT004"]
+    assert not codes(ending(nn.Sigmoid()), one_hot(), dice)
+    assert not codes(ending(), one_hot(), lambda o, t: dice(o.sigmoid(), t))
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (lambda o, t: 1 - dice(o.sigmoid(), t), one_hot()),
+        (lambda o, t: -F.binary_cross_entropy_with_logits(o, t), one_hot()),
+        (lambda o, t: -F.cross_entropy(o, t), torch.arange(32) % 4),
+        (lambda o, t: -((o - t) ** 2).mean(), torch.linspace(-1, 1, 128).reshape(32, 4)),
+    ],
+    ids=["dice", "binary", "classes", "squares"],
+)
+def test_a_loss_that_prefers_wrong_answers(loss: Loss, targets: Tensor) -> None:
+    assert codes(ending(), targets, loss) == ["OPT008"]
+    assert not codes(ending(), targets, lambda o, t: -loss(o, t))
+
+
+def test_a_distance_with_labels_of_one_for_what_is_alike_prefers_nothing_wrong() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = ending()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.net(x[:, :8]) - self.net(x[:, 8:])).norm(dim=1)
+
+    def contrastive(distance: Tensor, alike: Tensor) -> Tensor:
+        return (alike * distance**2 + (1 - alike) * torch.relu(2 - distance) ** 2).mean()
+
+    batch = torch.randn(32, 16), (torch.arange(32) % 2).float()
+    assert "OPT008" not in [finding.code for finding in gs.check(Pair(), batch, contrastive).findings]
+
+
+def test_a_loss_that_breaks_down_where_answers_are_sure() -> None:
+    def fragile(o: Tensor, t: Tensor) -> Tensor:
+        p = o.sigmoid()
+        return -(t * p.log() + (1 - t) * (1 - p).log()).mean()
+
+    def sound(o: Tensor, t: Tensor) -> Tensor:
+        p = o.sigmoid()
+        return -(t * (p + 1e-7).log() + (1 - t) * (1 - p + 1e-7).log()).mean()
+
+    torch.manual_seed(0)
+    batch = torch.randn(32, 8), one_hot()
+    (finding,) = gs.check(ending(), batch, fragile, select="NUM001").findings
+    assert (finding.severity, finding.evidence["kind"]) == ("warning", "singular")
+    assert not gs.check(ending(), batch, sound, select="NUM001").findings
+
+
 def test_targets_beyond_what_it_takes() -> None:
     found = asked(binary, (torch.arange(33) % 3).float().unsqueeze(1), outputs=1)
     assert found == AskedLoss("probabilities", beyond=1.0)
@@ -123,12 +183,11 @@ def test_a_loss_that_squashes_twice_by_itself() -> None:
     "loss",
     [
         nn.MSELoss(),  # the operation tells
-        lambda o, t: 1 - (2 * (o * t).sum() + 1) / (o.sum() + t.sum() + 1),  # Dice
         lambda o, t: (1 - F.cosine_similarity(o, t)).mean(),
         lambda o, t: o.mean() - t.mean(),
         lambda o, t: torch.relu(1 - o * t).mean(),
     ],
-    ids=["named", "dice", "cosine", "critic", "hinge"],
+    ids=["named", "cosine", "critic", "hinge"],
 )
 def test_what_it_does_not_say_is_not_guessed(loss: Loss) -> None:
     assert asked(loss, one_hot()) is None

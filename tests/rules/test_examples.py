@@ -101,6 +101,7 @@ def test_codes_are_unique_and_never_change() -> None:
         ("OPT005", "oscillating"),
         ("OPT006", "missing-parameters"),
         ("OPT007", "weight-decay"),
+        ("OPT008", "wrong-sign"),
         ("NUM001", "first-non-finite"),
         ("NUM002", "overflow-headroom"),
         ("NUM003", "gradient-underflow"),

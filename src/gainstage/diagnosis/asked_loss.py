@@ -1,10 +1,11 @@
-"""What a loss takes that is written by hand: it is asked for the loss of outputs that are made up."""
+"""What a loss takes and prefers: it is asked for the loss of outputs that are made up."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ NAMED = frozenset((
     "smooth_l1_loss", "huber_loss", "kl_div", "_ctc_loss", "poisson_nll_loss", "soft_margin_loss", "multi_margin_loss",
     "multilabel_margin_loss",
 ))  # fmt: skip
-# Asking costs a dozen losses, which of more outputs than this would be no longer free.
+# Asking costs some twenty losses, which of more outputs than this would be no longer free.
 MOST = 1_000_000
 # A right answer's loss is this share of an undecided one's, or less: eps in a logarithm leaves some.
 RIGHT = 0.01
@@ -31,9 +32,8 @@ SURE = 5.0
 # Twice the distance costs from twice (absolute) to four times (squared) as much; with room for what is in between.
 DISTANCES = (1.5, 4.5)
 EVEN = 0.05
-LOGIT = 40.0
+LOGIT, MODEST, SATURATED = 40.0, 3.0, 200.0
 TINY = 1e-6
-
 # A loss that computes probabilities by itself may do so for its weights, as focal loss does, or by mistake.
 _SQUASHING = ("sigmoid", "softmax", "_softmax")
 _SQUASHING_LOSSES = frozenset(("log_softmax", "binary_cross_entropy_with_logits"))
@@ -42,12 +42,13 @@ _SQUASHING_LOSSES = frozenset(("log_softmax", "binary_cross_entropy_with_logits"
 REACH = 8.0
 
 Said = Callable[[Tensor], float]
+Asked = Callable[[Any, Any], Any]
 
 
-def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> AskedLoss | None:
-    """What the subject's loss takes, where no operation of it tells and its answers are clear.
+def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> LossRecord | None:
+    """The record of the subject's loss with what its answers showed; as it is where they are not clear.
 
-    It costs a dozen evaluations of the loss on the first batch's targets, and no pass of the model.
+    It costs some twenty evaluations of the loss on the first batch's targets, and no pass of the model.
 
     Args:
         subject: With a loss of its own; stays as it is.
@@ -55,24 +56,32 @@ def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> Asked
         loss: The record of that pass.
     """
     if loss is None or subject.loss is None or subject.forward is not None:
-        return None
-    named = NAMED.intersection(loss.ops)
-    if named and not (loss.ops[0] in _SQUASHING and _SQUASHING_LOSSES.intersection(named)):
-        return None
+        return loss
     targets = call.unpack(call.to_device(subject.batches.first(), subject.model)).targets
     if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor) or not outputs.is_floating_point():
-        return None
+        return loss
     if not 0 < outputs.numel() <= MOST or outputs.ndim == 0:
-        return None
-    try:
-        ask = copy.deepcopy(subject.loss) if isinstance(subject.loss, torch.nn.Module) else subject.loss
-        answers = _of_squashed if named else _answers
-        return answers(ask, outputs.detach(), targets.detach())
-    except Exception:  # It may take no other outputs or targets than its own.
-        return None
+        return loss
+    ask = copy.deepcopy(subject.loss) if isinstance(subject.loss, torch.nn.Module) else subject.loss
+    outputs, targets = outputs.detach(), targets.detach()
+    for found in (_takes, _prefers, _breaks):
+        try:
+            loss = found(ask, outputs, targets, loss)
+        except Exception:  # It may take no other outputs or targets than its own.
+            continue
+    return loss
 
 
-def _answers(ask: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -> AskedLoss | None:
+def _takes(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> LossRecord:
+    named = NAMED.intersection(loss.ops)
+    if not named:
+        return replace(loss, asked=_answers(ask, outputs, targets))
+    if loss.ops[0] in _SQUASHING and _SQUASHING_LOSSES.intersection(named):
+        return replace(loss, asked=_of_squashed(ask, outputs, targets))
+    return loss
+
+
+def _answers(ask: Asked, outputs: Tensor, targets: Tensor) -> AskedLoss | None:
     if targets.numel() != outputs.numel():
         ones = _one_hot(outputs, targets)
         return None if ones is None else _odds(_saying(ask, targets), ones, 0.0)
@@ -90,28 +99,76 @@ def _answers(ask: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -
     return _odds(_saying(ask, asked_for), ones, beyond) if whole or not beyond else None
 
 
-def _of_squashed(ask: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -> AskedLoss | None:
+def _of_squashed(ask: Asked, outputs: Tensor, targets: Tensor) -> AskedLoss | None:
     """Whether a loss with a sigmoid or softmax of its own before the one of its operation squashes twice."""
-    if targets.numel() == outputs.numel():
-        ones = targets.reshape(outputs.shape).to(outputs.dtype)
-        if not bool(((ones == 0) | (ones == 1)).all()):
-            return None
-    else:
-        found = _one_hot(outputs, targets)
-        if found is None:
-            return None
-        ones = found
+    ones = _ones(outputs, targets)
+    if ones is None:
+        return None
     said, signs = _saying(ask, targets), 2 * ones - 1
     right, undecided, wrong = said(LOGIT * signs), said(torch.zeros_like(ones)), said(-LOGIT * signs)
     return AskedLoss("nothing") if 0 <= right < undecided < wrong < REACH * undecided else None
 
 
-def _saying(ask: Callable[[Any, Any], Any], targets: Tensor) -> Said:
+def _prefers(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> LossRecord:
+    """Whether the loss is lower for wrong answers than for right ones, in every form that an answer may have."""
+    said, ones = _saying(ask, targets), _ones(outputs, targets)
+    if ones is not None and 0 < float(ones.mean()) < 1:
+        signs = 2 * ones - 1
+        forms = ((ones, 1 - ones), (MODEST * signs, -MODEST * signs), (0.8 * ones + 0.1, 0.9 - 0.8 * ones))
+        costs = [(said(right), said(wrong)) for right, wrong in forms]
+        whole = [(right, wrong) for right, wrong in costs if math.isfinite(right) and math.isfinite(wrong)]
+        # Of a critic the sign is a convention: what it says of wrong answers is minus what it says of right ones.
+        linear = any(math.isclose(right, -wrong, rel_tol=EVEN) for right, wrong in whole)
+        contrary = len(whole) > 1 and not linear and all(right > wrong for right, wrong in whole)
+        return replace(loss, contrary=contrary)
+    if ones is None and targets.is_floating_point() and targets.numel() == outputs.numel():
+        paired = targets.reshape(outputs.shape).to(outputs.dtype)
+        unit = float(paired.std()) if paired.numel() > 1 else 0.0
+        if unit > 0:
+            at, beside = said(paired), (said(paired + unit), said(paired - unit))
+            return replace(loss, contrary=math.isfinite(at) and all(math.isfinite(b) and b < at for b in beside))
+    return loss
+
+
+def _breaks(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> LossRecord:
+    """Whether sure answers, such as a sigmoid or softmax comes to by rounding, have a loss or slope that is no number.
+
+    Losses of one operation alone take care of that.
+    """
+    ones = _ones(outputs, targets)
+    if ones is None or len(set(loss.ops) - NAMED) == 0:
+        return loss
+    squashed = bool((outputs >= 0).all() and (outputs <= 1).all())
+    signs = 2 * ones - 1
+    sure = (ones, 1 - ones) if squashed else (SATURATED * signs, -SATURATED * signs)
+    return replace(loss, singular=not all(_whole(ask, answer.to(outputs.dtype), targets) for answer in sure))
+
+
+def _whole(ask: Asked, outputs: Tensor, targets: Tensor) -> bool:
+    """Whether the loss of these outputs and its gradient there are finite."""
+    with torch.enable_grad():
+        outputs = outputs.clone().requires_grad_(True)
+        loss = call.scalar_loss(ask(outputs, targets.clone()), "loss")
+        (gradient,) = torch.autograd.grad(loss, outputs)
+    return math.isfinite(float(loss)) and bool(gradient.isfinite().all())
+
+
+def _saying(ask: Asked, targets: Tensor) -> Said:
     def said(outputs: Tensor) -> float:
         with torch.no_grad():
             return float(call.scalar_loss(ask(outputs.clone(), targets.clone()), "loss"))
 
     return said
+
+
+def _ones(outputs: Tensor, targets: Tensor) -> Tensor | None:
+    """The right answer as ones among zeros: of targets that are such, or of class labels."""
+    if targets.numel() != outputs.numel():
+        # Masks often keep a channel of their own.
+        masks = targets.ndim == outputs.ndim > 2 and targets.shape[1] == 1 and bool((targets == targets.round()).all())
+        return _one_hot(outputs, targets.squeeze(1).long() if masks else targets)
+    ones = targets.reshape(outputs.shape).to(outputs.dtype)
+    return ones if bool(((ones == 0) | (ones == 1)).all()) else None
 
 
 def _one_hot(outputs: Tensor, targets: Tensor) -> Tensor | None:
@@ -146,9 +203,9 @@ def _odds(said: Said, ones: Tensor, beyond: float) -> AskedLoss | None:
     """Which form of probabilities the loss takes; None if it is none of them."""
     signs = 2 * ones - 1
     half = torch.full_like(ones, 0.5)
-    even, plain = said(half), said(ones)
-    if even > 0 and abs(plain) <= RIGHT * even and _costly(said(1 - ones), even):
-        mixed = 0.1 + 0.8 * torch.rand(ones.shape, generator=torch.Generator().manual_seed(0)).to(ones)
+    even, plain, wrong = said(half), said(ones), said(1 - ones)
+    mixed = 0.1 + 0.8 * torch.rand(ones.shape, generator=torch.Generator().manual_seed(0)).to(ones)
+    if even > 0 and abs(plain) <= RIGHT * even and _costly(wrong, even):
         normalizes = math.isclose(said(mixed), said(0.5 * mixed), rel_tol=TINY)
         return AskedLoss("probabilities", _costly(said(torch.ones_like(ones)), even), normalizes, beyond)
     undecided, right = said(torch.zeros_like(ones)), said(LOGIT * signs)
@@ -158,6 +215,11 @@ def _odds(said: Said, ones: Tensor, beyond: float) -> AskedLoss | None:
     logs = torch.log(ones.clamp(min=TINY))
     if said(torch.log(half)) > 0 > said(torch.ones_like(ones)) and abs(said(logs)) <= RIGHT * said(torch.log(half)):
         return AskedLoss("log-probabilities", each=False)
+    # Dice and its kin are 0 or -1 at the targets, and lower still where shares are beyond ones and zeros.
+    best = min(abs(plain), abs(plain + 1)) <= RIGHT
+    beaten = min(said(3 * ones), said(signs)) < plain - RIGHT
+    if best and beaten and plain + RIGHT < even < wrong and said(ones.roll(1, 0)) > plain + RIGHT and not beyond:
+        return AskedLoss("shares")
     return None
 
 

@@ -72,9 +72,7 @@ def diagnose(
         if labels is not None and labels.refused:
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason=labels.refused)), rules, ignores)
-        if trace.loss_record is not None:
-            asked = asked_loss(looked, recorded.outputs, trace.loss_record)
-            trace = replace(trace, loss_record=replace(trace.loss_record, asked=asked))
+        trace = replace(trace, loss_record=asked_loss(looked, recorded.outputs, trace.loss_record))
         trace = replace(
             trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace),
             reshapes=confirmed_reshapes(looked, trace),

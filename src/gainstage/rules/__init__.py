@@ -29,6 +29,7 @@ from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
 from gainstage.rules.norm_scale import norm_hides_scale
 from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
+from gainstage.rules.objective import wrong_sign
 from gainstage.rules.output_loss import output_loss_mismatch
 from gainstage.rules.packed_fans import packed_fans
 from gainstage.rules.precision import gradient_underflow, overflow_headroom
@@ -85,6 +86,7 @@ RULES: tuple[Rule, ...] = (
     oscillating,
     missing_parameters,
     weight_decay,
+    wrong_sign,
     first_non_finite,
     overflow_headroom,
     gradient_underflow,

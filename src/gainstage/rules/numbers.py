@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
+from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
+from gainstage.rules.tried import LEARNED, learned_share
 from gainstage.trace.records import NonFiniteRecord, Trace
 from gainstage.trace.training_records import OptimizerRecord, TrialRecord
 
@@ -16,7 +17,7 @@ STEADY = Threshold("steady", 5, "steps before the breakdown", _WORKING)
 
 
 @rule(
-    "NUM001", "first-non-finite", severities=("error",), cause="precision",
+    "NUM001", "first-non-finite", severities=("error", "warning", "info"), cause="precision",
     explains=("INI003", "INI006", "ACT001", "GRD001", "OPT001", "OPT003", "OPT004"), claims=("overflow-before-bn",),
     thresholds=(CALM, STEADY),
     bad="""
@@ -43,7 +44,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: the first operation, in the order of execution, with finite inputs and an output that is not finite, or with
         an output of NaN from a mask's infinities, if that reaches a gradient; or an optimizer whose first update is not
-        finite though the gradient is.
+        finite though the gradient is. Warning: a loss that is written by hand and is not finite, or has no finite
+        gradient, for answers that are sure; an error where a trial breaks down.
     Why it hurts: one NaN spreads to the loss and from there, in one step, to every parameter.
     How measured: the pass is run again, and every operation's inputs and outputs are looked at, forward and backward;
         with a trial whose loss leaves the finite numbers, the batches that it was made on. If these are sound, the
@@ -63,6 +65,8 @@ def first_non_finite(trace: Trace) -> Iterator[Finding | NotAssessed]:
             yield _spoilt_finding(trace.trial)
         elif trace.trial is not None and trace.trial.singular:
             yield _singular_finding(trace.trial)
+        elif trace.loss_record is not None and trace.loss_record.singular:
+            yield _fragile_finding(trace)
         elif trace.trial is not None and _sudden(trace.trial):
             yield _sudden_finding(trace.trial)
         return
@@ -116,6 +120,25 @@ def _singular_finding(trial: TrialRecord) -> Finding:
         advice="Look for a root, norm or distance at zero, acos at 1, or a logarithm or power at zero: their slope is "
         "infinite there. Add an ε inside; torch.autograd.set_detect_anomaly(True) names the operation.",
         value=float(len(trial.losses)), threshold=0.0, evidence={"phase": "trial", "where": trial.singular},
+    )  # fmt: skip
+
+
+def _fragile_finding(trace: Trace) -> Finding:
+    """Of a loss that no trial need reach: where it is learned well, there the answers become sure."""
+    learned = learned_share(trace)
+    broken = trace.trial is not None and not math.isfinite(trace.trial.end)
+    severity: Severity = "error" if broken else "warning"
+    if learned is not None and learned < LEARNED.value:
+        severity = "info"
+    after = f" A trial's loss left the finite numbers after {len(trace.trial.losses) - 1} steps." if broken else ""
+    return Finding(
+        "NUM001", "first-non-finite", severity, "precision", "",
+        message="Of answers that are quite sure, as a sigmoid or softmax comes to by rounding, the loss or its "
+        f"gradient is not a finite number.{after}",
+        why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
+        advice="Compute it from logits (BCEWithLogitsLoss, log_softmax), or keep what log, power, root and division "
+        "read away from zero by an ε that its type can tell from one: 1e-7 in float32.",
+        value=1.0, threshold=0.0, evidence={"phase": "loss", "kind": "singular"},
     )  # fmt: skip
 
 

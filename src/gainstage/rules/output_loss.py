@@ -80,8 +80,10 @@ def _finding(layer: LayerRecord, loss: LossRecord, verdict: Verdict) -> Finding:
         "ACT004", layer.module, f"Let the loss read what {layer.op} reads: one of the two is enough.",
         "drop_output_activation", {"module": layer.module, "op": layer.op},
     )  # fmt: skip
+    # A rectifier at the end is wrong before whatever loss follows.
+    cause = "activation" if layer.op in _RECTIFIERS else verdict.cause
     return Finding(
-        "ACT004", "output-loss-mismatch", verdict.severity, verdict.cause, layer.module, message=verdict.what,
+        "ACT004", "output-loss-mismatch", verdict.severity, cause, layer.module, message=verdict.what,
         why=_why(layer, loss, verdict),
         advice=verdict.advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
         fix=fix if verdict.fixable and _droppable(layer) else None, layers=(layer.name,),
@@ -121,6 +123,7 @@ def _why(layer: LayerRecord, loss: LossRecord, verdict: Verdict) -> str:
     return _FADING if loss.ops[0] in _PAIRED and layer.op == "softmax" else _SQUASHED
 
 
+_RECTIFIERS = ("relu", "relu6")
 _PAIRED = ("mse_loss", "smooth_l1_loss", "huber_loss")
 
 
@@ -142,7 +145,7 @@ class Verdict(NamedTuple):
 def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
     beside = len(trace.returned) > 1 and len(trace.outputs) == 1 and trace.outputs[0].shape != layer.shape
     summed = set(loss.via) <= {"dropout", "sum", "mean"}
-    if layer.op in ("relu", "relu6") and layer.zero_fraction == 1 and summed and not beside:
+    if layer.op in _RECTIFIERS and layer.zero_fraction == 1 and summed and not beside:
         what = f"The model ends in {layer.op}, and its outputs are zero for every sample: none of them has a gradient."
         return Verdict(
             "error",
@@ -166,6 +169,9 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
     if loss.name in ("CrossEntropyLoss", "cross_entropy") and (several := _several_labels(trace)):
         what = f"The targets of a sample hold {several:.3g} ones on average, and cross-entropy lets one class win."
         return Verdict("warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.")
+    if layer.op == "softmax" and not loss.via and (several := _several_labels(trace)):
+        what = f"The targets of a sample hold {several:.3g} ones on average, and the outputs of a softmax sum to one."
+        return Verdict("error", what, "End the model in a sigmoid, with BCELoss.", cause="activation")
     alone = len(trace.outputs) != 1 or trace.outputs[0].shape == layer.shape  # and no scores of candidates in a row
     if loss.ops[0] == "log_softmax" and len(layer.shape) == 2 and layer.shape[1] == 1 and not loss.via and alone:
         what = "Cross-entropy over a single output is 0, or a constant, whatever the model says."
@@ -235,6 +241,10 @@ def _before_hand_written(layer: LayerRecord, asked: AskedLoss, trace: Trace) -> 
         what = f"The loss reads the probability of the right class alone, and the model ends in {layer.op}: "
         what += "ones for all classes are the best answer."
         return Verdict("error", what, f"End the model in a softmax, or use CrossEntropyLoss without the {layer.op}.")
+    if asked.takes == "shares" and unfit:
+        what = f"The loss measures how far the outputs overlap the targets, and the model ends in {layer.op}: values "
+        what += "beyond 0 and 1 lower it without end."
+        return Verdict("error", what, "End the model in a sigmoid, or a softmax.")
     if asked.takes == "logits" and not asked.each:
         return _before_cross_entropy(layer)
     if asked.takes == "logits" and layer.op in (*_SEPARATE, "softmax", "relu", "relu6"):

@@ -207,7 +207,7 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     What: of a network that knows nothing yet, a step promises less than a ten-thousandth of the loss, and moves no
         weight by 3/10,000 of its size, both times what momentum makes of a step in the long run. Ten times as much
         is too little where a trial of 200 steps did not lower the loss by a tenth. Or such a trial ends below 0.4 of
-        its end at a hundred times the rate, or of 0.2 at ten times.
+        its end at a hundred times the rate, or of 0.2 at ten times, and no weight moves by 3/1000 of its size.
     Why it hurts: ten thousand steps pass before anything is learned, and the run looks like one that cannot learn.
     How measured: the optimizer's first update u on a batch: -u·∇L / L, and the largest rms(u) / rms(w) of a
         matrix or kernel. It is not judged where the loss is below 0.9 of that of the best constant answer, where the
@@ -235,7 +235,8 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
             f"{', momentum included' if step.accumulation != 1 else ''}"
         )
     else:
-        what = _swifter(trace)
+        # A weight that a step moves by more is none that stands still: it may be a plateau.
+        what = _swifter(trace) if ratio < PATIENCE.value * RATIO.value else ""
     if not what:
         return
     yield Finding(

@@ -9,6 +9,7 @@ from statistics import median
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
 from gainstage.rules.steps import FRESH, knows, rates_of
+from gainstage.rules.tried import LEARNED, learned_share
 from gainstage.trace.records import Trace
 from gainstage.trace.training_records import TrialRecord
 
@@ -75,7 +76,8 @@ def not_learning(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if knows(step):
         return
     start, end = median(trial.losses[:_FIRST]), median(trial.losses[-len(trial.losses) // 5 :])
-    if not STUCK.value * start < end <= DIVERGED.value * start:
+    learned = learned_share(trace)
+    if not STUCK.value * start < end <= DIVERGED.value * start or (learned is not None and learned < LEARNED.value):
         return
     swifter = [variant.end for variant in trial.variants if variant.change == "lr" and variant.factor > 1]
     if step.constant_loss is None and min(swifter, default=math.inf) < ROOM.value * start:

@@ -210,6 +210,8 @@ class LossRecord:
         labels: What the first loss of classes or probabilities was given; None where there was none.
         crossing: Predictions and targets that were not paired, if there are any.
         parts: The operations that have a name of their own, in order; `input` and `via` are those of the first of all.
+        contrary: Whether right answers cost more than wrong ones, where the loss was asked for both.
+        singular: Whether the loss of sure answers, or its gradient, is not finite, where it was asked for them.
         asked: What a loss that none of these operations names takes; None where one does, or where it did not tell.
     """
 
@@ -221,6 +223,8 @@ class LossRecord:
     labels: LabelRecord | None = None
     crossing: CrossingRecord | None = None
     parts: tuple[LossPart, ...] = ()
+    contrary: bool = False
+    singular: bool = False
     asked: AskedLoss | None = None
 
 

@@ -55,14 +55,14 @@ class AskedLoss:
 
     Attributes:
         takes: ``values``, which are the targets at best; ``probabilities``, ``logits`` or ``log-probabilities`` of ones
-            among zeros or of classes; ``nothing``, where it squashes what it squashed already, and sure and wrong
-            answers cost little.
+            among zeros or of classes; ``shares``, that overlap the targets, as of Dice; ``nothing``, where it squashes
+            what it squashed already, and sure and wrong answers cost little.
         each: Whether every output is judged by itself, and not one class of several is to win.
         normalizes: Whether probabilities of twice the size have the same loss.
         beyond: How far targets lie outside of 0 and 1, where ``takes`` says that these are their range; else 0.
     """
 
-    takes: Literal["values", "probabilities", "logits", "log-probabilities", "nothing"]
+    takes: Literal["values", "probabilities", "logits", "log-probabilities", "shares", "nothing"]
     each: bool = True
     normalizes: bool = False
     beyond: float = 0.0
