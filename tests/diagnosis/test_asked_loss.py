@@ -76,6 +76,17 @@ def test_probabilities_of_one_class_and_of_each() -> None:
     assert asked(binary, (torch.rand(32, 4) > 0.5).float()) == AskedLoss("probabilities")
 
 
+@pytest.mark.parametrize("rare", [0.0, 1.0])
+def test_each_is_judged_by_itself_whatever_the_balance(rare: float) -> None:
+    targets = torch.full((32, 1), 1 - rare)
+    targets[0] = rare
+    assert asked(binary, targets, outputs=1) == AskedLoss("probabilities")
+    assert asked(lambda o, t: binary(o, t) + 9 * (t * -o.clamp(1e-7).log()).mean(), targets, outputs=1) == AskedLoss(
+        "probabilities"
+    )
+    assert not codes(ending(nn.Sigmoid(), outputs=1), targets, binary)
+
+
 def test_logits_of_one_class_and_of_each() -> None:
     assert asked(of_logits, one_hot()) == AskedLoss("logits", each=False)
     assert asked(binary_of_logits, (torch.rand(32, 4) > 0.5).float()) == AskedLoss("logits")

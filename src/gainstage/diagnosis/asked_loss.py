@@ -207,7 +207,11 @@ def _odds(said: Said, ones: Tensor, beyond: float) -> AskedLoss | None:
     mixed = 0.1 + 0.8 * torch.rand(ones.shape, generator=torch.Generator().manual_seed(0)).to(ones)
     if even > 0 and abs(plain) <= RIGHT * even and _costly(wrong, even):
         normalizes = math.isclose(said(mixed), said(0.5 * mixed), rel_tol=TINY)
-        return AskedLoss("probabilities", _costly(said(torch.ones_like(ones)), even), normalizes, beyond)
+        # A one too many costs nothing where the right class alone is read; of how many there are it is no matter.
+        several = ones.clone().flatten()
+        several[int(several.argmin())] = 1
+        extra = said(several.reshape(ones.shape)) - plain
+        return AskedLoss("probabilities", not normalizes and not abs(extra) <= TINY * even, normalizes, beyond)
     undecided, right = said(torch.zeros_like(ones)), said(LOGIT * signs)
     if undecided > 0 and abs(right) <= RIGHT * undecided < abs(plain) and _costly(said(-LOGIT * signs), undecided):
         shifted = math.isclose(said(signs + 1), said(signs), rel_tol=1e-4)

@@ -343,6 +343,7 @@ def _above_zero(loss: LossRecord) -> Verdict | None:
     return Verdict("error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.")
 
 
+EIGHT_BITS = 255  # what a picture's values go up to
 SEVERAL_ONES = 1.05  # one a row, and room for rounding
 NORMED = 3.0  # standard deviations, by the rule of thumb: a norm's outputs have a mean of 0 and one of 1
 
@@ -402,6 +403,8 @@ def _before_regression(layer: LayerRecord, trace: Trace) -> Verdict | None:
         f"The model ends in {layer.op}, whose outputs lie in [{low:g}, {high:g}], but targets range from "
         f"{target.min:.3g} to {target.max:.3g}."
     )
+    if target.min == 0 and target.max == EIGHT_BITS and high == 1:
+        return Verdict("error", what, "Divide the targets by 255: they are as they stand in a picture.", cause="data")
     return Verdict(
         "error", what, f"Remove the {layer.op}, or scale the targets into its range.", fixable=True, cause="activation"
     )
