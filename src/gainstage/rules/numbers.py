@@ -126,11 +126,14 @@ def _singular_finding(trial: TrialRecord) -> Finding:
 def _fragile_finding(trace: Trace) -> Finding:
     """Of a loss that no trial need reach: where it is learned well, there the answers become sure."""
     learned = learned_share(trace)
-    broken = trace.trial is not None and not math.isfinite(trace.trial.end)
+    trial = trace.trial
+    broken = trial is not None and not math.isfinite(trial.end)
     severity: Severity = "error" if broken else "warning"
     if learned is not None and learned < LEARNED.value:
         severity = "info"
-    after = f" A trial's loss left the finite numbers after {len(trace.trial.losses) - 1} steps." if broken else ""
+    after = ""
+    if trial is not None and broken:
+        after = f" A trial's loss left the finite numbers after {len(trial.losses) - 1} steps."
     return Finding(
         "NUM001", "first-non-finite", severity, "precision", "",
         message="Of answers that are quite sure, as a sigmoid or softmax comes to by rounding, the loss or its "
