@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -202,6 +203,16 @@ def test_a_loss_that_squashes_twice_by_itself() -> None:
 )
 def test_what_it_does_not_say_is_not_guessed(loss: Loss) -> None:
     assert asked(loss, one_hot()) is None
+
+
+def test_what_the_loss_warns_of_meanwhile_is_not_shown(recwarn: pytest.WarningsRecorder) -> None:
+    def talkative(o: Tensor, t: Tensor) -> Tensor:
+        warnings.warn(f"outputs up to {float(o.detach().max()):.3g}", stacklevel=1)
+        return ((o - t) ** 2).mean()
+
+    assert asked(talkative, torch.randn(32, 4)) == AskedLoss("values")
+    shown = {str(warning.message) for warning in recwarn}
+    assert len(shown) == 1
 
 
 def test_a_loss_that_counts_its_calls_is_left_as_it_was() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -66,7 +67,10 @@ def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> LossR
     outputs, targets = outputs.detach(), targets.detach()
     for found in (_takes, _prefers, _breaks):
         try:
-            loss = found(ask, outputs, targets, loss)
+            # What a loss warns of here is no matter of the outputs that it was made for.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                loss = found(ask, outputs, targets, loss)
         except Exception:  # It may take no other outputs or targets than its own.
             continue
     return loss
@@ -150,7 +154,7 @@ def _whole(ask: Asked, outputs: Tensor, targets: Tensor) -> bool:
         outputs = outputs.clone().requires_grad_(True)
         loss = call.scalar_loss(ask(outputs, targets.clone()), "loss")
         (gradient,) = torch.autograd.grad(loss, outputs)
-    return math.isfinite(float(loss)) and bool(gradient.isfinite().all())
+    return math.isfinite(float(loss.detach())) and bool(gradient.isfinite().all())
 
 
 def _saying(ask: Asked, targets: Tensor) -> Said:
