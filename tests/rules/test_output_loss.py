@@ -283,3 +283,17 @@ def test_each_part_of_a_loss_is_looked_at() -> None:
     said = {finding.code: finding for finding in found(Coder(), X, loss)}
     assert said["ACT004"].module == "back.1"
     assert not found(Coder(), X.sigmoid(), loss)
+
+
+def test_a_softmax_for_labels_that_go_together() -> None:
+    several = torch.ones(32, 3)
+    several[::2, 0] = 0
+    said = {finding.code: finding.cause for finding in found(ending(nn.Softmax(1)), several, nn.MSELoss())}
+    assert said == {"ACT004": "activation"}
+    assert not found(ending(nn.Sigmoid()), several, nn.BCELoss())
+
+
+def test_masks_that_are_still_a_picture() -> None:
+    masks = 255.0 * (torch.arange(96) % 2).reshape(32, 3)
+    said = {finding.code: finding.cause for finding in found(ending(nn.Sigmoid()), masks, nn.MSELoss())}
+    assert said["ACT004"] == "data"

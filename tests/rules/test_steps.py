@@ -113,6 +113,9 @@ def test_a_step_that_turns_the_weights_over_and_raises_the_loss(
     assert codes("OPT001", loss_after=after, update_ratio=ratio, ratios=hidden[:1]) == []
 
 
+SMALL = RatioRecord("weight", 5e-3)
+
+
 def tried(code: str, end: float, *variants: VariantRecord, **step: object) -> list[str]:
     trial = TrialRecord(200, (end,) * 200, variants=variants)
     trace = Trace(
@@ -136,13 +139,13 @@ def test_the_same_trial_at_a_lower_rate(lower: float, expected: list[str]) -> No
 
 @pytest.mark.parametrize(("higher", "expected"), [(0.5, ["warning"]), (1.5, []), (math.inf, [])])
 def test_the_same_trial_at_a_higher_rate(higher: float, expected: list[str]) -> None:
-    assert tried("OPT002", 2.3, VariantRecord("lr", 100.0, 10.0, higher)) == expected
+    assert tried("OPT002", 2.3, VariantRecord("lr", 100.0, 10.0, higher), most=SMALL) == expected
     assert tried("OPT002", 2.3, VariantRecord("weight_decay", 0.0, 0.1, higher)) == []
 
 
 @pytest.mark.parametrize(("tenfold", "expected"), [(0.4, ["warning"]), (0.6, []), (math.inf, [])])
 def test_the_same_trial_at_ten_times_the_rate(tenfold: float, expected: list[str]) -> None:
-    assert tried("OPT002", 2.3, VariantRecord("lr", 10.0, 1.0, tenfold)) == expected
+    assert tried("OPT002", 2.3, VariantRecord("lr", 10.0, 1.0, tenfold), most=SMALL) == expected
 
 
 def test_a_rate_is_not_too_high_where_a_higher_one_ends_lower() -> None:
@@ -156,3 +159,9 @@ def test_what_is_known_is_measured_against_the_best_constant_answer(constant: fl
     # Outputs of a sigmoid: those that are all zero are a bad answer, and a half is one that needs no learning.
     step = {"loss": 0.25, "loss_after": 0.25, "zero_loss": 0.5, "constant_loss": constant, "promise": 1e-5}
     assert codes("OPT002", most=RatioRecord("weight", 1e-4), **step) == expected
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(8e-3, ["warning"]), (2e-2, [])])
+def test_weights_that_move_are_none_that_a_higher_rate_would_start(ratio: float, expected: list[str]) -> None:
+    variant = VariantRecord("lr", 10.0, 1.0, 0.4)
+    assert tried("OPT002", 2.3, variant, most=RatioRecord("weight", ratio)) == expected

@@ -15,7 +15,7 @@ from gainstage.diagnosis.suspicions import suspicions
 from gainstage.diagnosis.trial import short_trial
 from gainstage.rules import RULES
 from gainstage.rules.base import Finding
-from gainstage.rules.tried import PREDICTIONS, weighed
+from gainstage.rules.tried import PREDICTIONS, relief, weighed
 from gainstage.trace.records import Trace
 from gainstage.trace.training_records import EvaluationRecord, StepRecord, TrialRecord, VariantRecord
 from zoo.fingerprint import unchanged
@@ -320,3 +320,16 @@ def test_a_trunk_that_is_frozen_as_it_was_drawn_is_tried_thawed(steps: int, expe
     assert [finding.severity for finding in report.findings] == [expected]
     assert ("with nothing frozen at" in report.findings[0].message) is (expected == "warning")
     assert not model[0].weight.requires_grad
+
+
+@pytest.mark.parametrize(("in_eval", "expected"), [(1e-3, "info"), (0.1, "warning")])
+def test_a_fit_of_all_that_there_is(in_eval: float, expected: str) -> None:
+    assert weighed_by(in_eval, unseen=False) == expected
+
+
+@pytest.mark.parametrize(("without", "expected"), [(0.7, True), (1.9, False)])
+def test_no_relief_where_nothing_is_learned_either_way(without: float, expected: bool) -> None:
+    variant = VariantRecord("inputs", 1.0, 1e-3, without, without)
+    trial = TrialRecord(200, (6.0, 6.0), variants=(variant,), evaluation=EvaluationRecord(4, True, 6.0, 6.0))
+    found = relief(Trace((), 2.0, step=STEP, trial=trial), "inputs")
+    assert (found is not None) is expected

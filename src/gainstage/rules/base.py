@@ -29,7 +29,8 @@ class Finding:
     """One thing that is wrong, with the evidence.
 
     Attributes:
-        code, name, cause: Of the rule.
+        code, name: Of the rule.
+        cause: Of the rule, or of the case where that is another: a last rectifier is a matter of the activation.
         module: Dotted path of the module where it begins; ``""`` is the root.
         message: What is wrong here, one sentence with the measured figures.
         why: Why it hurts, one sentence for someone who does not know the field.

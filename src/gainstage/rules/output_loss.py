@@ -36,7 +36,8 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
         output for targets beyond its bounds; softmax over the samples instead of the classes, or over a single output;
         a rectifier whose outputs are all zero. Warning: cross-entropy against rows of several ones; squared errors of
         softmax against one-hot targets; a batch norm right before squared errors against targets of three times its
-        level.
+        level. Of losses that are written by hand, what they showed when they were asked; of several that are added up,
+        each.
     Why it hurts: the loss squashes a second time, or takes logarithms of what are no probabilities: gradients
         shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes). Softmax of
         a single output is 1, and cross-entropy over a single class 0, whatever the weights are.

@@ -30,6 +30,9 @@ MOVED = Threshold("moved", 0.9, "× the trial's first losses: below it the loss 
 LONG = Threshold("long_trial", 200, "steps of a trial that is long enough to have moved the loss", _MEASURED)
 PATIENCE = Threshold("patience", 10.0, "× promise and update ratio, where such a trial moved nothing", _MEASURED)
 
+_APART = "faults for development of make accuracy: up to 0.009; sound programs from 0.01 (docs/thresholds.md)"
+MOVING = Threshold("moving", 0.01, "rms of update over rms of weight, momentum included", _APART)
+
 _ADVICE = "`gainstage lr TARGET` measures how far it may go, and where to start."
 
 
@@ -185,7 +188,7 @@ def _too_high(trace: Trace, severity: Severity, value: float, threshold: float, 
 
 @rule(
     "OPT002", "lr-too-low", severities=("warning",), cause="learning-rate",
-    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED, LONG, PATIENCE, SWIFT, SWIFTER),
+    explains=("OPT003",), thresholds=(PROMISE, RATIO, FRESH, MOVED, LONG, PATIENCE, SWIFT, SWIFTER, MOVING),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -207,7 +210,7 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
     What: of a network that knows nothing yet, a step promises less than a ten-thousandth of the loss, and moves no
         weight by 3/10,000 of its size, both times what momentum makes of a step in the long run. Ten times as much
         is too little where a trial of 200 steps did not lower the loss by a tenth. Or such a trial ends below 0.4 of
-        its end at a hundred times the rate, or of 0.2 at ten times, and no weight moves by 3/1000 of its size.
+        its end at a hundred times the rate, or of 0.2 at ten times, and no weight moves by a hundredth of its size.
     Why it hurts: ten thousand steps pass before anything is learned, and the run looks like one that cannot learn.
     How measured: the optimizer's first update u on a batch: -u·∇L / L, and the largest rms(u) / rms(w) of a
         matrix or kernel. It is not judged where the loss is below 0.9 of that of the best constant answer, where the
@@ -236,7 +239,7 @@ def lr_too_low(trace: Trace) -> Iterator[Finding | NotAssessed]:
         )
     else:
         # A weight that a step moves by more is none that stands still: it may be a plateau.
-        what = _swifter(trace) if ratio < PATIENCE.value * RATIO.value else ""
+        what = _swifter(trace) if ratio < MOVING.value else ""
     if not what:
         return
     yield Finding(
