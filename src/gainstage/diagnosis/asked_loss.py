@@ -18,12 +18,6 @@ from gainstage.trace.records import LossRecord
 from gainstage.trace.subject import Subject
 from gainstage.trace.target_records import AskedLoss
 
-# Of these the operation itself says what it takes.
-NAMED = frozenset((
-    "log_softmax", "nll_loss", "nll_loss_nd", "mse_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "smooth_l1_loss", "huber_loss", "kl_div", "_ctc_loss", "poisson_nll_loss", "soft_margin_loss", "multi_margin_loss",
-    "multilabel_margin_loss",
-))  # fmt: skip
 # Asking costs some twenty losses, which of more outputs than this would be no longer free.
 MOST = 1_000_000
 # A right answer's loss is this share of an undecided one's, or less: eps in a logarithm leaves some.
@@ -77,7 +71,7 @@ def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> LossR
 
 
 def _takes(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> LossRecord:
-    named = NAMED.intersection(loss.ops)
+    named = {part.op for part in loss.parts}  # of these the operation itself says what it takes
     if not named:
         return replace(loss, asked=_answers(ask, outputs, targets))
     if loss.ops[0] in _SQUASHING and _SQUASHING_LOSSES.intersection(named):
@@ -140,7 +134,7 @@ def _breaks(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> L
     Losses of one operation alone take care of that.
     """
     ones = _ones(outputs, targets)
-    if ones is None or len(set(loss.ops) - NAMED) == 0:
+    if ones is None or {part.op for part in loss.parts}.issuperset(loss.ops):
         return loss
     squashed = bool((outputs >= 0).all() and (outputs <= 1).all())
     signs = 2 * ones - 1

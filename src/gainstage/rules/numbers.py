@@ -95,7 +95,7 @@ def _update_finding(trace: Trace, optimizer: OptimizerRecord) -> Finding:
         why="Every parameter that it moves is NaN after one step.",
         advice="Keep the parameters in float32 and compute in low precision (torch.autocast): in float16 an ε of 1e-8 "
         "and the squares of small gradients are zero." if low else "Look at the optimizer's ε, and at its state.",
-        value=1.0, threshold=0.0, evidence={"phase": "update"},
+        evidence={"phase": "update"},
     )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _fragile_finding(trace: Trace) -> Finding:
         why="One NaN reaches the loss, and with the next step every parameter: nothing can be learned after it.",
         advice="Compute it from logits (BCEWithLogitsLoss, log_softmax), or keep what log, power, root and division "
         "read away from zero by an ε that its type can tell from one: 1e-7 in float32.",
-        value=1.0, threshold=0.0, evidence={"phase": "loss", "kind": "singular"},
+        evidence={"phase": "loss", "kind": "singular"},
     )  # fmt: skip
 
 

@@ -56,5 +56,5 @@ def wrong_sign(trace: Trace) -> Iterator[Finding | NotAssessed]:
         "targets.",
         why="Training lowers the loss, and makes the network worse.",
         advice="Minimise 1 - score or -score, not the score; look at the sign of each term.",
-        value=1.0, threshold=0.0, layers=(layer.name,),
+        layers=(layer.name,),
     )  # fmt: skip

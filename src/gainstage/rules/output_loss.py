@@ -107,9 +107,15 @@ def _improper(loss: LossRecord, labels: LabelRecord, trace: Trace) -> Finding:
 
 
 _SQUASHED = "The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
+_FREE = "Nothing keeps the outputs from all being one, which costs nothing and says nothing."
+_ENDLESS = "The outputs run off, and the loss falls without the network becoming any better."
 _TWICE = "It costs time and hides the logits, but changes neither loss nor gradient."
 
 
+_MUTE = "What is said is the same whatever the weights are: none of them has a gradient."
+_LOGARITHM = (
+    "The logarithm of what is zero or less is no number, or a constant where it is clamped: nothing is learned."
+)
 _MISSED = "What the outputs cannot reach remains an error, whatever is learned."
 _FADING = (
     "Where the softmax is sure and wrong, its gradient is next to nothing, and squared errors do not make up for it."
@@ -119,6 +125,8 @@ _FADING = (
 def _why(layer: LayerRecord, loss: LossRecord, verdict: Verdict) -> str:
     if layer.op == "log_softmax" and verdict.severity == "info":
         return _TWICE
+    if verdict.why:
+        return verdict.why
     if verdict.cause != "loss":
         return _MISSED
     return _FADING if loss.ops[0] in _PAIRED and layer.op == "softmax" else _SQUASHED
@@ -141,6 +149,7 @@ class Verdict(NamedTuple):
     advice: str
     fixable: bool = False
     cause: Cause = "loss"
+    why: str = ""
 
 
 def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
@@ -154,6 +163,7 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
             f"Remove the {layer.op}, or start with a bias that lets it pass.",
             fixable=True,
             cause="activation",
+            why=_MUTE,
         )
     averaged = loss.ops[0] == "kl_div" and set(loss.via) <= {"dropout", "sum", "mean"}
     if set(loss.via) - {"dropout"} and not averaged:  # something between the layer and the loss changes what it reads
@@ -237,15 +247,19 @@ def _before_hand_written(layer: LayerRecord, asked: AskedLoss, trace: Trace) -> 
     if asked.takes == "probabilities" and unfit:
         what = f"The loss takes logarithms of the outputs as probabilities, and the model ends in {layer.op}."
         instead = "sigmoid" if asked.each else "softmax"
-        return Verdict("error", what, f"End the model in a {instead}, or use a loss on logits without one.")
+        return Verdict(
+            "error", what, f"End the model in a {instead}, or use a loss on logits without one.", why=_LOGARITHM
+        )
     if asked.takes == "probabilities" and not asked.each and not asked.normalizes and layer.op in _SEPARATE:
         what = f"The loss reads the probability of the right class alone, and the model ends in {layer.op}: "
         what += "ones for all classes are the best answer."
-        return Verdict("error", what, f"End the model in a softmax, or use CrossEntropyLoss without the {layer.op}.")
+        return Verdict(
+            "error", what, f"End the model in a softmax, or use CrossEntropyLoss without the {layer.op}.", why=_FREE
+        )
     if asked.takes == "shares" and unfit:
         what = f"The loss measures how far the outputs overlap the targets, and the model ends in {layer.op}: values "
         what += "beyond 0 and 1 lower it without end."
-        return Verdict("error", what, "End the model in a sigmoid, or a softmax.")
+        return Verdict("error", what, "End the model in a sigmoid, or a softmax.", why=_ENDLESS)
     if asked.takes == "logits" and not asked.each:
         return _before_cross_entropy(layer)
     if asked.takes == "logits" and layer.op in (*_SEPARATE, "softmax", "relu", "relu6"):
@@ -307,7 +321,9 @@ def _misplaced_softmax(layer: LayerRecord) -> Verdict | None:
     if layer.shape[dim] == 1:
         value = 1 if layer.op == "softmax" else 0
         what = f"The model ends in {layer.op} over a single output, which is {value} whatever the weights are."
-        return Verdict("error", what, "Use a sigmoid for a single output, or one output per class.", cause="activation")
+        return Verdict(
+            "error", what, "Use a sigmoid for a single output, or one output per class.", cause="activation", why=_MUTE
+        )
     if dim == 0 and len(layer.shape) > 1 and layer.shape[0] == layer.batch_size:
         what = f"The model ends in {layer.op} over dimension 0: over {layer.shape[0]} samples, not over the outputs."
         return Verdict(
