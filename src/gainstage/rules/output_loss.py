@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from gainstage.remedies.fix import Fix
-from gainstage.rules.base import Cause, Finding, NotAssessed, Severity, rule
-from gainstage.trace.records import LayerRecord, LossRecord, TensorRecord, Trace
+from gainstage.rules.base import Finding, NotAssessed, rule
+from gainstage.rules.value_outputs import Verdict, before_values
+from gainstage.trace.records import LayerRecord, LossRecord, Trace
 from gainstage.trace.target_records import AskedLoss, LabelRecord
 
 
@@ -85,7 +85,7 @@ def _finding(layer: LayerRecord, loss: LossRecord, verdict: Verdict) -> Finding:
     cause = "activation" if layer.op in _RECTIFIERS else verdict.cause
     return Finding(
         "ACT004", "output-loss-mismatch", verdict.severity, cause, layer.module, message=verdict.what,
-        why=_why(layer, loss, verdict),
+        why=verdict.why,
         advice=verdict.advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
         fix=fix if verdict.fixable and _droppable(layer) else None, layers=(layer.name,),
     )  # fmt: skip
@@ -106,30 +106,18 @@ def _improper(loss: LossRecord, labels: LabelRecord, trace: Trace) -> Finding:
     )  # fmt: skip
 
 
-_SQUASHED = "The loss squashes its input itself: doing it twice shrinks the gradients and keeps the loss from falling."
 _FREE = "Nothing keeps the outputs from all being one, which costs nothing and says nothing."
 _ENDLESS = "The outputs run off, and the loss falls without the network becoming any better."
 _TWICE = "It costs time and hides the logits, but changes neither loss nor gradient."
 
 
+_FALLING = "The loss is minus what the model says of the right class: it falls without the model becoming any better."
+_ONE_WINS = "The outputs of a sample compete, so that what is right beside the first label counts as wrong."
+_NEIGHBOURS = "What is said of a sample depends on the others in its batch, and its classes do not sum to one."
 _MUTE = "What is said is the same whatever the weights are: none of them has a gradient."
 _LOGARITHM = (
     "The logarithm of what is zero or less is no number, or a constant where it is clamped: nothing is learned."
 )
-_MISSED = "What the outputs cannot reach remains an error, whatever is learned."
-_FADING = (
-    "Where the softmax is sure and wrong, its gradient is next to nothing, and squared errors do not make up for it."
-)
-
-
-def _why(layer: LayerRecord, loss: LossRecord, verdict: Verdict) -> str:
-    if layer.op == "log_softmax" and verdict.severity == "info":
-        return _TWICE
-    if verdict.why:
-        return verdict.why
-    if verdict.cause != "loss":
-        return _MISSED
-    return _FADING if loss.ops[0] in _PAIRED and layer.op == "softmax" else _SQUASHED
 
 
 _RECTIFIERS = ("relu", "relu6")
@@ -139,17 +127,6 @@ _PAIRED = ("mse_loss", "smooth_l1_loss", "huber_loss")
 def _droppable(layer: LayerRecord) -> bool:
     """A module can be taken out; of functions, only those that leave the loss what it needs to be computed."""
     return ":" not in layer.name or layer.op in ("softmax", "log_softmax", "sigmoid")
-
-
-class Verdict(NamedTuple):
-    """What a finding will say; ``fixable``: dropping the last operation mends it."""
-
-    severity: Severity
-    what: str
-    advice: str
-    fixable: bool = False
-    cause: Cause = "loss"
-    why: str = ""
 
 
 def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | None:
@@ -174,19 +151,21 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         return Verdict("error", what, "Give the outputs to the second one as they are.")
     if loss.labels is not None and loss.labels.classes == 1 and loss.ops[0] == "log_softmax":
         what = "Cross-entropy over a single output is 0, whatever the model says."
-        return Verdict("error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.")
+        return Verdict(
+            "error", what, "Give the model one output per class, or use BCEWithLogitsLoss for two classes.", why=_MUTE
+        )
     if beside:
         return None  # heads side by side in one tensor: which of them the loss cuts out is not known
     if loss.name in ("CrossEntropyLoss", "cross_entropy") and (several := _several_labels(trace)):
         what = f"The targets of a sample hold {several:.3g} ones on average, and cross-entropy lets one class win."
-        return Verdict("warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.")
+        return Verdict("warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.", why=_ONE_WINS)
     if layer.op == "softmax" and not loss.via and (several := _several_labels(trace)):
         what = f"The targets of a sample hold {several:.3g} ones on average, and the outputs of a softmax sum to one."
-        return Verdict("error", what, "End the model in a sigmoid, with BCELoss.", cause="activation")
+        return Verdict("error", what, "End the model in a sigmoid, with BCELoss.", cause="activation", why=_ONE_WINS)
     alone = len(trace.outputs) != 1 or trace.outputs[0].shape == layer.shape  # and no scores of candidates in a row
     if loss.ops[0] == "log_softmax" and len(layer.shape) == 2 and layer.shape[1] == 1 and not loss.via and alone:
         what = "Cross-entropy over a single output is 0, or a constant, whatever the model says."
-        return Verdict("error", what, "Use BCEWithLogitsLoss for a single output, or one output per class.")
+        return Verdict("error", what, "Use BCEWithLogitsLoss for a single output, or one output per class.", why=_MUTE)
     if layer.op in ("softmax", "log_softmax"):
         misplaced = _misplaced_softmax(layer)
         if misplaced is not None:
@@ -195,7 +174,7 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
     if logarithms and layer.op != "log_softmax":
         what = f"{loss.name if loss.name != 'part' else loss.ops[0]} expects log-probabilities, and the model ends in "
         what += f"{layer.op}."
-        return Verdict("error", what, "End the model in log-softmax.")
+        return Verdict("error", what, "End the model in log-softmax.", why=_FALLING)
     if loss.ops[0] == "log_softmax":
         return _before_cross_entropy(layer)
     if loss.ops[0] == "nll_loss" and layer.op == "log_softmax" and (twice := _squashed_before(layer, trace)):
@@ -211,12 +190,14 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         return Verdict("error", what, f"Remove the {layer.op}, or use BCELoss.", fixable=layer.op == "sigmoid")
     if loss.ops[0] == "binary_cross_entropy" and layer.op not in ("sigmoid", "softmax", "hardsigmoid"):
         what = f"BCE expects probabilities, and the model ends in {layer.op}."
-        return Verdict("error", what, "Use BCEWithLogitsLoss, which applies the sigmoid itself.")
+        return Verdict("error", what, "Use BCEWithLogitsLoss, which applies the sigmoid itself.", why=_LOGARITHM)
     if loss.ops[0] == "nll_loss" and layer.op != "log_softmax":
         what = f"NLL expects log-probabilities, and the model ends in {layer.op}."
-        return Verdict("error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.")
+        return Verdict(
+            "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", why=_FALLING
+        )
     if loss.ops[0] in _PAIRED:
-        return _before_regression(layer, trace)
+        return before_values(layer, trace)
     if loss.asked is not None:
         return _before_hand_written(layer, loss.asked, trace)
     return _before_several(layer, loss, trace)
@@ -242,7 +223,7 @@ _UNFIT = (
 def _before_hand_written(layer: LayerRecord, asked: AskedLoss, trace: Trace) -> Verdict | None:
     """Of a loss that showed what it takes when it was asked."""
     if asked.takes == "values":
-        return _before_regression(layer, trace)
+        return before_values(layer, trace)
     unfit = layer.op in _UNFIT or layer.kind in ("linear", "conv", "norm")
     if asked.takes == "probabilities" and unfit:
         what = f"The loss takes logarithms of the outputs as probabilities, and the model ends in {layer.op}."
@@ -267,7 +248,9 @@ def _before_hand_written(layer: LayerRecord, asked: AskedLoss, trace: Trace) -> 
         return Verdict("error", what, f"Remove the {layer.op}: the loss takes logits of either sign.")
     if asked.takes == "log-probabilities" and layer.op not in ("log_softmax", "log_sigmoid") and _positive(trace):
         what = f"The loss takes log-probabilities, and the model ends in {layer.op}."
-        return Verdict("error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.")
+        return Verdict(
+            "error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", why=_FALLING
+        )
     return None
 
 
@@ -331,6 +314,7 @@ def _misplaced_softmax(layer: LayerRecord) -> Verdict | None:
             what,
             f"Name the dimension of the classes: {layer.op}(x, dim=-1), or dim=1 for images.",
             cause="activation",
+            why=_NEIGHBOURS,
         )
     return None
 
@@ -348,7 +332,7 @@ def _before_cross_entropy(layer: LayerRecord) -> Verdict | None:
         return Verdict("info", what, f"Remove the {layer.op}: cross-entropy takes logits of any size.", fixable=True)
     if layer.op == "log_softmax":
         what = "The model ends in log-softmax, and cross-entropy applies it again: harmless, but done twice."
-        return Verdict("info", what, "Remove it, or use NLLLoss.", fixable=True)
+        return Verdict("info", what, "Remove it, or use NLLLoss.", fixable=True, why=_TWICE)
     return None
 
 
@@ -357,71 +341,7 @@ def _above_zero(loss: LossRecord) -> Verdict | None:
     if loss.ops[0] != "nll_loss" or loss.labels is None or (loss.labels.mean_loss or 0.0) >= 0:
         return None
     what = f"NLL expects log-probabilities, and its mean is {loss.labels.mean_loss:.3g}: these are none."
-    return Verdict("error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.")
+    return Verdict("error", what, "Use CrossEntropyLoss on the logits, or end the model in log-softmax.", why=_FALLING)
 
 
-EIGHT_BITS = 255  # what a picture's values go up to
 SEVERAL_ONES = 1.05  # one a row, and room for rounding
-NORMED = 3.0  # standard deviations, by the rule of thumb: a norm's outputs have a mean of 0 and one of 1
-
-
-def _normed_outputs(layer: LayerRecord, target: TensorRecord) -> Verdict | None:
-    """Of predictions that a batch norm brings to mean 0 and standard deviation 1 before they meet their targets."""
-    if not layer.rms or (target.rms or 0.0) <= NORMED * layer.rms:
-        return None
-    what = (
-        f"The model ends in a batch norm, which gives every output a level of {layer.rms:.2g} over the batch, and the "
-        f"targets have one of {target.rms:.3g}."
-    )
-    return Verdict(
-        "warning",
-        what,
-        "Remove the norm behind the last layer; standardise the targets instead.",
-        cause="normalization",
-    )
-
-
-def _one_hot(target: TensorRecord) -> bool:
-    """Whether each row of the targets has a single one among zeros, as far as their moments tell."""
-    if len(target.shape) < 2 or target.min != 0 or target.max != 1 or not target.mean or not target.rms:
-        return False
-    share = 1 / target.shape[1]
-    return math.isclose(target.mean, share, rel_tol=1e-4) and math.isclose(target.rms**2, share, rel_tol=1e-4)
-
-
-_BOUNDS = {"sigmoid": (0.0, 1.0), "hardsigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0),
-           "relu": (0.0, float("inf")), "relu6": (0.0, 6.0)}  # fmt: skip
-
-
-def _target_of(layer: LayerRecord, trace: Trace) -> TensorRecord | None:
-    """The target that is as large as what the layer says, if that is one alone; else the first."""
-    alike = [target for target in trace.targets if math.prod(target.shape) == math.prod(layer.shape)]
-    return alike[0] if len(alike) == 1 else trace.targets[0] if trace.targets else None
-
-
-def _before_regression(layer: LayerRecord, trace: Trace) -> Verdict | None:
-    target = _target_of(layer, trace)
-    if layer.norm is not None and layer.norm.type == "batch" and target is not None:
-        return _normed_outputs(layer, target)
-    if layer.op not in _BOUNDS or target is None:
-        return None
-    if layer.op == "softmax" and _one_hot(target):
-        what = "The model ends in softmax, and squared errors compare its probabilities with one-hot targets."
-        advice = (
-            "Use CrossEntropyLoss on the logits, without the softmax: its gradient does not fade when they are wrong."
-        )
-        return Verdict("warning", what, advice)
-    low, high = _BOUNDS[layer.op]
-    # A rounding error beyond the bound is no target beyond it.
-    slack = 0.01 * max(1.0, abs(target.max or 0.0), abs(target.min or 0.0))
-    if (target.min or 0.0) >= low - slack and (target.max or 0.0) <= high + slack:
-        return None
-    what = (
-        f"The model ends in {layer.op}, whose outputs lie in [{low:g}, {high:g}], but targets range from "
-        f"{target.min:.3g} to {target.max:.3g}."
-    )
-    if target.min == 0 and target.max == EIGHT_BITS and high == 1:
-        return Verdict("error", what, "Divide the targets by 255: they are as they stand in a picture.", cause="data")
-    return Verdict(
-        "error", what, f"Remove the {layer.op}, or scale the targets into its range.", fixable=True, cause="activation"
-    )
