@@ -102,6 +102,7 @@ def test_codes_are_unique_and_never_change() -> None:
         ("OPT006", "missing-parameters"),
         ("OPT007", "weight-decay"),
         ("OPT008", "wrong-sign"),
+        ("OPT009", "posterior-collapse"),
         ("NUM001", "first-non-finite"),
         ("NUM002", "overflow-headroom"),
         ("NUM003", "gradient-underflow"),
@@ -112,4 +113,5 @@ def test_codes_are_unique_and_never_change() -> None:
         ("DAT005", "mixed-samples"),
         ("DAT006", "scrambled-axes"),
         ("DAT007", "ignored-input"),
+        ("DAT008", "leaked-targets"),
     ]

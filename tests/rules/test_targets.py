@@ -40,6 +40,16 @@ def test_predictions_and_targets_that_are_not_paired(loss: Loss) -> None:
     assert spoken("DAT002", column, (INPUTS[:1], TARGETS[:1]), loss) == []
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), squared])
+def test_one_output_against_several_targets_of_its_sample(loss: Loss) -> None:
+    one_hot = torch.eye(3)[torch.randint(3, (64,))]
+    assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, one_hot), loss) == ["error one_to_several"]
+    assert spoken("DAT002", nn.Linear(16, 3), (INPUTS, one_hot), loss) == []
+    # Several quantiles of one target.
+    assert spoken("DAT002", nn.Linear(16, 3), (INPUTS, TARGETS[:, None]), loss) == []
+
+
 @pytest.mark.parametrize(
     "loss",
     [

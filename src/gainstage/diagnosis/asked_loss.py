@@ -112,7 +112,9 @@ def _prefers(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> 
     said, ones = _saying(ask, targets), _ones(outputs, targets)
     if ones is not None and 0 < float(ones.mean()) < 1:
         signs = 2 * ones - 1
-        forms = ((ones, 1 - ones), (MODEST * signs, -MODEST * signs), (0.8 * ones + 0.1, 0.9 - 0.8 * ones))
+        forms = [(ones, 1 - ones), (0.8 * ones + 0.1, 0.9 - 0.8 * ones)]
+        if not _squashed(outputs):
+            forms.append((MODEST * signs, -MODEST * signs))
         costs = [(said(right), said(wrong)) for right, wrong in forms]
         whole = [(right, wrong) for right, wrong in costs if math.isfinite(right) and math.isfinite(wrong)]
         # Of a critic the sign is a convention: what it says of wrong answers is minus what it says of right ones.
@@ -136,10 +138,13 @@ def _breaks(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> L
     ones = _ones(outputs, targets)
     if ones is None or {part.op for part in loss.parts}.issuperset(loss.ops):
         return loss
-    squashed = bool((outputs >= 0).all() and (outputs <= 1).all())
     signs = 2 * ones - 1
-    sure = (ones, 1 - ones) if squashed else (SATURATED * signs, -SATURATED * signs)
+    sure = (ones, 1 - ones) if _squashed(outputs) else (SATURATED * signs, -SATURATED * signs)
     return replace(loss, singular=not all(_whole(ask, answer.to(outputs.dtype), targets) for answer in sure))
+
+
+def _squashed(outputs: Tensor) -> bool:
+    return bool((outputs >= 0).all() and (outputs <= 1).all())
 
 
 def _whole(ask: Asked, outputs: Tensor, targets: Tensor) -> bool:

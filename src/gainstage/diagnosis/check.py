@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from gainstage.diagnosis.asked_loss import asked_loss
+from gainstage.diagnosis.asked_prior import asked_prior
 from gainstage.diagnosis.first_step import first_step
 from gainstage.diagnosis.further import further_labels
+from gainstage.diagnosis.leaks import leaked_targets
 from gainstage.diagnosis.mixing import mixing
 from gainstage.diagnosis.records import Diagnosis
 from gainstage.diagnosis.reshaped import confirmed_reshapes
@@ -72,10 +74,11 @@ def diagnose(
         if labels is not None and labels.refused:
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason=labels.refused)), rules, ignores)
-        trace = replace(trace, loss_record=asked_loss(looked, recorded.outputs, trace.loss_record))
+        asked = asked_loss(looked, recorded.outputs, trace.loss_record)
+        trace = replace(trace, loss_record=asked_prior(looked, recorded.returned, asked))
         trace = replace(
             trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace),
-            reshapes=confirmed_reshapes(looked, trace),
+            leak=leaked_targets(looked, seed), reshapes=confirmed_reshapes(looked, trace),
         )  # fmt: skip
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(looked, seed, recorded))

@@ -23,6 +23,7 @@ DROPPED = 0.6  # share of values
 DECAY, DECOUPLED = 0.01, 2.5e-3  # coefficient; learning rate times coefficient
 OFFSET, WIDE, NARROW = 1.5, 3.0, 0.3  # standard deviations; of a feature; rms
 SAME = 1e-6  # standard deviation of targets over their mean: rounding
+MOVING = 0.02  # rms of a step over that of the weights, in the long run
 FAR, NEAR = 5.0, 0.2  # rms of targets: over that of the outputs; in itself
 
 
@@ -38,6 +39,7 @@ def suspicions(trace: Trace, findings: Sequence[Finding] = ()) -> tuple[Change, 
         "weight_decay": _heavy_decay(trace),
         "inputs": any(_off(tensor) for tensor in trace.inputs),
         "targets": _far_targets(trace),
+        "lr": _long_steps(trace),
     }
     found: list[Change] = [change for change, worth_a_run in doubtful.items() if worth_a_run]
     # Of a frozen trunk one pass cannot tell whether it is meant.
@@ -63,6 +65,11 @@ def _heavy_decay(trace: Trace) -> bool:
     if optimizer.decoupled:
         return max(optimizer.learning_rates, default=0.0) * max(optimizer.weight_decays, default=0.0) >= DECOUPLED
     return max(optimizer.weight_decays, default=0.0) >= DECAY
+
+
+def _long_steps(trace: Trace) -> bool:
+    step = trace.step
+    return step is not None and (step.update_ratio or 0.0) * step.accumulation >= MOVING
 
 
 def _off(tensor: TensorRecord) -> bool:

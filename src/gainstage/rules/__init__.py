@@ -22,6 +22,7 @@ from gainstage.rules.gradients import gradient_explodes, gradient_vanishes, one_
 from gainstage.rules.held_parameters import missing_parameters
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes
 from gainstage.rules.layout import scrambled_axes
+from gainstage.rules.leaks import leaked_targets
 from gainstage.rules.norm_batches import batch_norm_on_sequence, local_batch_norm
 from gainstage.rules.norm_depth import deep_norm_no_skip
 from gainstage.rules.norm_inputs import dead_channel, dropout_before_norm
@@ -29,7 +30,7 @@ from gainstage.rules.norm_parameters import decay_on_norm, zero_gamma
 from gainstage.rules.norm_scale import norm_hides_scale
 from gainstage.rules.normalization import bias_before_norm, degenerate_group, norm_frozen_in_training, tiny_batch_norm
 from gainstage.rules.numbers import first_non_finite
-from gainstage.rules.objective import wrong_sign
+from gainstage.rules.objective import posterior_collapse, wrong_sign
 from gainstage.rules.output_loss import output_loss_mismatch
 from gainstage.rules.packed_fans import packed_fans
 from gainstage.rules.precision import gradient_underflow, overflow_headroom
@@ -87,6 +88,7 @@ RULES: tuple[Rule, ...] = (
     missing_parameters,
     weight_decay,
     wrong_sign,
+    posterior_collapse,
     first_non_finite,
     overflow_headroom,
     gradient_underflow,
@@ -97,6 +99,7 @@ RULES: tuple[Rule, ...] = (
     mixed_samples,
     scrambled_axes,
     ignored_input,
+    leaked_targets,
 )
 
 

@@ -208,7 +208,7 @@ def _beyond(segment: Segment, change: float, sign: int) -> bool:
 
 @rule(
     "INI003", "signal-vanishes", severities=("error", "warning"), cause="init",
-    explains=("INI009", "GRD001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT, LOST),
+    explains=("INI009", "GRD001", "OPT001", "OPT002", "OPT003"), thresholds=(FALL, FALL_ERROR, FAINT, LOST),
     claims=("he-variance", "mismatch-decay", "edge-of-chaos"),
     bad="""
         import torch, gainstage as gs

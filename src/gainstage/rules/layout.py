@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gainstage.rules.base import Finding, NotAssessed, counted, rule
-from gainstage.trace.records import ReshapeRecord, Trace
+from gainstage.trace.records import THE_LOSS, ReshapeRecord, Trace
 
 
 @rule(
@@ -39,7 +39,8 @@ def scrambled_axes(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """A view or reshape to the sizes of a transposed tensor, which does not transpose it.
 
     What: inside the model a tensor that depends on the input is viewed or reshaped to its own sizes in another order,
-        as (samples, steps, features) to (samples, features, steps).
+        as (samples, steps, features) to (samples, features, steps); or the loss views outputs (samples, classes,
+        places) as rows of so many as there are classes.
     Why it hurts: a reshape leaves all values in line and only cuts the line elsewhere: what was a feature becomes a
         mixture of steps and features, and of samples where their dimension takes part.
     How measured: the sizes before and after each view and reshape, dimensions of size 1 left out; the same again with
@@ -50,7 +51,11 @@ def scrambled_axes(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Fix: transpose or permute, then reshape if need be.
     References: PyTorch, torch.Tensor.view, and torch.Tensor.permute.
     """
-    reshapes = [record for record in trace.reshapes if not _turned_back(record, trace.reshapes)]
+    in_loss = [record for record in trace.reshapes if record.module == THE_LOSS]
+    if in_loss:
+        yield from _cut_classes(trace, in_loss[0])
+    inside = [record for record in trace.reshapes if record.module != THE_LOSS]
+    reshapes = [record for record in inside if not _turned_back(record, inside)]
     if not reshapes:
         return
     first = reshapes[0]
@@ -63,6 +68,25 @@ def scrambled_axes(trace: Trace) -> Iterator[Finding | NotAssessed]:
         advice="Use transpose or permute, which move the values along with the sizes.",
         value=float(len(reshapes)), threshold=0.0,
         evidence={"reshapes": [[record.module, record.before, record.after] for record in reshapes]},
+    )  # fmt: skip
+
+
+def _cut_classes(trace: Trace, record: ReshapeRecord) -> Iterator[Finding]:
+    """A view that takes neighbouring places for the classes of one, where classes are told apart."""
+    labels = trace.loss_record.labels if trace.loss_record is not None else None
+    classes = record.after[1]
+    if labels is None or labels.classes != classes:
+        return
+    axes = range(len(record.before))
+    order = ", ".join(str(axis) for axis in (0, *axes[2:], 1))
+    yield Finding(
+        "DAT006", "scrambled-axes", "warning", "loss", "",
+        message=f"In the loss outputs of shape {_sizes(record.before)} are viewed as {_sizes(record.after)}: the "
+        f"{classes} classes stand in dimension 1, and each row is {classes} neighbouring places of one class instead.",
+        why="A softmax over such a row compares places with each other; what is learned is not what is asked.",
+        advice=f"Move the classes last first: outputs.permute({order}).reshape(-1, {classes}); or hand outputs and "
+        "targets to cross_entropy as they are.",
+        value=1.0, threshold=0.0, evidence={"reshapes": [[record.module, record.before, record.after]]},
     )  # fmt: skip
 
 

@@ -1,11 +1,13 @@
-"""What the loss asks for: OPT008 wrong-sign."""
+"""What the loss asks for: OPT008 wrong-sign, OPT009 posterior-collapse."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gainstage.rules.base import Finding, NotAssessed, rule
+from gainstage.rules.base import Finding, NotAssessed, Threshold, rule
 from gainstage.trace.records import Trace
+
+PAID = Threshold("paid", 1.0, "nats a sample that a code can pay for", "of one nat two samples in three look alike")
 
 
 @rule(
@@ -44,7 +46,7 @@ def wrong_sign(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if loss is None or loss.chosen or loss.name == "surrogate":
         yield NotAssessed("OPT008", "needs a loss that was handed in")
         return
-    if not loss.contrary or loss.input is None:
+    if not loss.contrary or loss.input is None or (trace.optimizer is not None and trace.optimizer.maximizes):
         return
     layer = trace.layers[loss.input]
     # What was put together behind the last layer may be a distance.
@@ -57,4 +59,64 @@ def wrong_sign(trace: Trace) -> Iterator[Finding | NotAssessed]:
         why="Training lowers the loss, and makes the network worse.",
         advice="Minimise 1 - score or -score, not the score; look at the sign of each term.",
         layers=(layer.name,),
+    )  # fmt: skip
+
+
+_CODED = """
+        import torch, gainstage as gs
+        import torch.nn.functional as F
+        from torch import nn
+        class Coder(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.reads, self.mean, self.log_variance = nn.Linear(64, 32), nn.Linear(32, 4), nn.Linear(32, 4)
+                self.draws = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 64))
+            def forward(self, x):
+                seen = torch.relu(self.reads(x))
+                mean, log_variance = self.mean(seen), self.log_variance(seen)
+                return self.draws(mean + torch.randn_like(mean) * (0.5 * log_variance).exp()), mean, log_variance
+        def loss(outputs, targets):
+            image, mean, log_variance = outputs
+            divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+            return F.binary_cross_entropy_with_logits(image, targets{reduction}){per_sample} + divergence
+        images = torch.randint(2, (32, 64)).float()
+        subject = gs.Subject(Coder(), (images, images), loss)
+    """
+
+
+@rule(
+    "OPT009", "posterior-collapse", severities=("warning",), cause="loss", status="preview", explains=("OPT003",),
+    thresholds=(PAID,), bad=_CODED.format(reduction="", per_sample=""),
+    good=_CODED.format(reduction=', reduction="sum"', per_sample=" / len(targets)"),
+)  # fmt: skip
+def posterior_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """The price of a code is more than it can earn, so that the code will say nothing.
+
+    What: one nat in the code of every sample costs more than a perfect reconstruction is better than the best constant
+        one.
+    Why it hurts: whatever the code says of a sample makes the loss worse; it falls silent, and every reconstruction is
+        the mean.
+    How measured: the loss is asked for made-up reconstructions and codes: outputs are taken for means and logarithms of
+        variances if the loss wants both to be zero, whatever the reconstruction is. Its rise for a code of 1.49 nats
+        (means of +-1.5, log-variances of -1.5) is the price, and the difference of the losses of the targets and of their mean what
+        there is to be earned: no code of a lower loss than none carries more nats than the one over the other.
+    When it is a false alarm: a weight of the divergence that is lowered later on.
+    Fix: both terms summed over their dimensions and averaged over samples; with a mean over pixels for one, the same
+        mean for the other.
+    References: Kingma and Welling 2014; Higgins et al. 2017 (the weight); Bowman et al. 2016 and Lucas et al. 2019 (collapse).
+    """
+    prior = trace.loss_record.prior if trace.loss_record is not None else None
+    if prior is None:
+        yield NotAssessed("OPT009", "needs a loss of one's own that takes a reconstruction, means and log-variances")
+        return
+    if prior.nats >= PAID.value:
+        return
+    yield Finding(
+        "OPT009", "posterior-collapse", "warning", "loss", "",
+        message=f"One nat of code for every sample costs {prior.price:.3g}, and a perfect reconstruction earns "
+        f"{prior.gain:.3g} in all: the code can pay for {prior.nats:.2g} nats at most.",
+        why="What the code says of a sample costs more than it earns: it falls silent, and all reconstructions are one.",
+        advice="Reduce both terms alike: sum over pixels and over the code, then the mean over samples; or give the "
+        "divergence a weight that fits the reconstruction's mean.",
+        value=prior.nats, threshold=PAID.value, evidence={"price": prior.price, "gain": prior.gain},
     )  # fmt: skip

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from statistics import median
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
+from gainstage.rules.tried import HALFWAY
 from gainstage.trace.records import Trace
-from gainstage.trace.training_records import StepRecord
+from gainstage.trace.training_records import StepRecord, TrialRecord
 
 _MEASURED = "benchmarks/step_rules.py, development set (docs/thresholds.md)"
 _ACCURACY = "networks for development of make accuracy (docs/thresholds.md)"
@@ -16,7 +17,14 @@ _PROGRAMS = "programs after common reports, and step_rules.py (docs/thresholds.m
 WILD = Threshold("wild_step", 100.0, "× the loss of the start or of outputs that are all zero, the higher", _MEASURED)
 LEAP = Threshold("leap", 1.5, "× the loss of the start or of outputs that are all zero, the higher", _PROGRAMS)
 UPHEAVAL = Threshold("upheaval", 0.3, "median over matrices of rms of update over rms of weight", _PROGRAMS)
+OVERTURNED = Threshold(
+    "overturned",
+    0.8,
+    "median over matrices of rms of update over rms of weight",
+    "networks for development of make accuracy: up to 0.70 of rates that do no harm, from 0.98 else (docs/thresholds.md)",
+)
 CALMER = Threshold("calmer", 0.7, "× the end of a trial, at a tenth or a hundredth of the learning rate", _ACCURACY)
+CALMED = Threshold("calmed", 0.5, "× the end of a trial that halves the loss, at a tenth of the rate", _ACCURACY)
 WILD_ERROR = Threshold("wild_step_error", 1000 / math.log(10), "× the same", "Bjorck et al. 2018: a loss of 1000")
 LOST_STEPS = Threshold("lost_steps", 100, "steps of a trial that tell", _MEASURED)
 FALLING = Threshold("falling", 0.9, "× the median of the trial's third fifth", _MEASURED)
@@ -39,7 +47,7 @@ _ADVICE = "`gainstage lr TARGET` measures how far it may go, and where to start.
 @rule(
     "OPT001", "lr-too-high", severities=("error", "warning"), cause="learning-rate",
     explains=("NRM002", "OPT003", "OPT004", "OPT005"),
-    thresholds=(WILD, WILD_ERROR, LEAP, UPHEAVAL, LOST_STEPS, FALLING, CALMER),
+    thresholds=(WILD, WILD_ERROR, LEAP, UPHEAVAL, OVERTURNED, LOST_STEPS, FALLING, CALMER, CALMED),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -60,10 +68,10 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: after one step on its own batch the loss is more than 100 times (error: 434 times) that of outputs that are
         all zero, and that of the start; or 1.5 times, if the step moves the median weight matrix of a network with
-        hidden layers by 0.3 of its size; or the step raises the loss, or a later one of a trial of 100 steps or more
-        throws it up a hundredfold, and that trial ends above the loss of outputs that are all zero and is no longer on
-        its way down; or a trial that does not halve the loss ends below 0.7 of its end at a tenth or a hundredth of
-        the rate.
+        hidden layers by 0.3 of its size, or whatever the loss is then if it moves it by 0.8; or the step raises the
+        loss, or a later one of a trial of 100 steps or more throws it up a hundredfold, and that trial ends above the
+        loss of outputs that are all zero and is no longer on its way down; or a trial that does not halve the loss
+        ends below 0.7 of its end at a tenth or a hundredth of the rate, or one that does below half of it.
     Why it hurts: the step leaves the region in which the gradient says anything; what was initialized is lost.
     How measured: the optimizer's own step, made on a copy; the same batch and the same random numbers before and
         after it. The largest curvature times the learning rate is not asked: runs that ended well began with products
@@ -119,11 +127,15 @@ def _thrown(step: StepRecord, size: float) -> str:
 
 
 def _leapt(step: StepRecord, size: float) -> str:
-    """How the step raised the loss and turned the weights over at once; empty if it did not do both."""
+    """How the step turned the weights over, or raised the loss and moved them far; empty if it did neither."""
     hidden = len(step.ratios) > 1
     upheaval = step.update_ratio if step.update_ratio is not None and math.isfinite(step.update_ratio) else 0.0
     # A network without hidden layers is convex: what a step spoils the next ones mend.
-    if size < LEAP.value or upheaval < UPHEAVAL.value or not hidden:
+    if not hidden:
+        return ""
+    if upheaval >= OVERTURNED.value:
+        return f"moves the weights of the median layer by {upheaval:.2g} of their size"
+    if size < LEAP.value or upheaval < UPHEAVAL.value:
         return ""
     return f"{_thrown(step, size)}, and moves the weights of the median layer by {upheaval:.2g} of their size"
 
@@ -136,11 +148,15 @@ def _calmer(trace: Trace) -> str:
     rates = [v for v in trace.trial.variants if v.change == "lr" and math.isfinite(v.end)]
     best = min(rates, key=lambda variant: variant.end, default=None)
     # Where a higher rate ends lower still, the loss rises on its way to somewhere.
-    if best is None or best.factor > 1 or not best.end < CALMER.value * end:
+    if best is None or best.factor > 1 or not best.end < (CALMED if _halved(trace.trial) else CALMER).value * end:
         return ""
     own = f"at {end:.3g}" if math.isfinite(end) else "outside of the finite numbers"
     other = f"with {best.rate:g} at {best.end:.3g}"
     return f"is too long: a trial of {trace.trial.steps} steps ends {own}, and {other}"
+
+
+def _halved(trial: TrialRecord) -> bool:
+    return bool(trial.losses) and trial.end < HALFWAY.value * trial.losses[0]
 
 
 def _thrown_off(trace: Trace, step: StepRecord) -> str:

@@ -47,7 +47,7 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The targets are not what the loss takes them for.
 
     What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, labels of 0 for
-        losses that take -1 and 1, predictions of shape (N, 1) against targets of shape (N,). Warning: one class alone
+        losses that take -1 and 1, predictions of shape (N, 1) against targets of shape (N,) or (N, 2). Warning: one class alone
         in 64 samples or more, of three or more; a first batch of one class where others follow, which shuffled data
         would show once in a thousand runs; one number as the target of 64 samples or more,
         or one picture or sequence as that of 16.
@@ -153,6 +153,8 @@ def _crossed(trace: Trace, crossing: CrossingRecord | None) -> Finding | None:
     if crossing is None:
         return None
     outputs, targets = [t.shape for t in trace.outputs], [t.shape for t in trace.targets]
+    if crossing.prediction in outputs and crossing.target in targets and crossing.result == crossing.target:
+        return _one_to_several(crossing)
     pairs = [
         (output, target)
         for output in outputs
@@ -169,6 +171,18 @@ def _crossed(trace: Trace, crossing: CrossingRecord | None) -> Finding | None:
         "The best that such a loss can be brought to is one and the same prediction, the mean, for every sample.",
         "Give both one shape: targets.reshape(outputs.shape), or outputs.squeeze(-1).",
         "broadcast", float(math.prod(crossing.result)), float(math.prod(output)),
+    )  # fmt: skip
+
+
+def _one_to_several(crossing: CrossingRecord) -> Finding:
+    several = math.prod(crossing.target) // math.prod(crossing.prediction)
+    return _finding(
+        "error", f"Outputs of shape {crossing.prediction} meet targets of shape {crossing.target} in {crossing.op}: "
+        f"torch broadcasts each output against {several} targets.",
+        "The best that such a loss can be brought to is their mean, which of one-hot classes is the same for all.",
+        f"Give the model as many outputs as the targets have, here {several} for each of its own; or targets of one "
+        "column.",
+        "one_to_several", float(math.prod(crossing.result)), float(math.prod(crossing.prediction)),
     )  # fmt: skip
 
 

@@ -67,6 +67,9 @@ def no_gradient(trace: Trace) -> Iterator[Finding | NotAssessed]:
         yield NotAssessed("GRD003", reason or "no parameter is to be trained")
         return
     if all(parameter.grad_rms is None for parameter in trained):
+        if trace.first_non_finite is not None:
+            yield NotAssessed("GRD003", "the gradient is not finite (NUM001)")
+            return
         yield from _nothing_at_all(trace, trained)
         return
     cut = _cut(trace) or _constant(trace) or _zeroed(trace) or _dropped(trace) or _frozen(trace)
@@ -139,7 +142,7 @@ def _dropped(trace: Trace) -> Finding | None:
         layer
         for position, layer in enumerate(trace.layers)
         if position not in heard
-        and layer.kind in MAPS
+        and layer.kind in (*MAPS, "embedding")
         and layer.parameters
         and _starved(layer, trained, reached, trace)
     ]

@@ -112,7 +112,14 @@ class RecordingMode(TorchDispatchMode):
                 self.drafting.follow_reshape(results, origin)
             if origin.data and facts.name in OPERATIONS and self.last[0] not in SKEWS:
                 self.reshapes.note(self.stack.path, args[0].shape, results.shape)
+        elif self._of_outputs(facts.name, results):
+            self.reshapes.note_in_loss(args[0].shape, results.shape)
         return results
+
+    def _of_outputs(self, name: str, results: Any) -> bool:
+        """Whether the loss reshapes what the model computed."""
+        in_loss = self.stack.entered and not self.stack.inside and not self.in_backward and name in OPERATIONS
+        return in_loss and isinstance(results, torch.Tensor) and bool(self.provenance.of(results).layers)
 
     def _observe(self, call: Call) -> None:
         produced = ops.signal_tensors(call.results)
@@ -125,6 +132,8 @@ class RecordingMode(TorchDispatchMode):
         data = any(origin.data for origin in call.origins)
         if data and call.facts.name in OPERATIONS and self.stack.inside:
             self.reshapes.note(self.stack.path, call.read[0].shape, produced[0].shape)
+        elif data and self._of_outputs(call.facts.name, produced[0] if produced else None):
+            self.reshapes.note_in_loss(call.read[0].shape, produced[0].shape)
         if data:
             self.used.update(name for origin in call.origins for name in origin.parameters)
         if data and self.stack.entered and not self.stack.inside:

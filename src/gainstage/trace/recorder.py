@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from gainstage.errors import GainstageError, SubjectError
 from gainstage.seeding import preserved_rng
@@ -99,11 +100,13 @@ class Recording:
         gradients: Of the parameters that require one, by name; None where the loss does not depend on it. Empty if no
             gradients were asked for, or the loss depends on nothing.
         outputs: What the model returned, if that is one tensor; without a history.
+        returned: What it returned, whatever that is; its tensors without a history.
     """
 
     trace: Trace
     gradients: dict[str, torch.Tensor | None]
     outputs: torch.Tensor | None
+    returned: Any = None
 
 
 @dataclass
@@ -125,7 +128,8 @@ def _recorded(subject: Subject, batch: Any, *, careful: bool, backward: bool) ->
         trace = _assembled(subject, stage.batch, run, stage.batch_size, backward=backward)
         trace = replace(trace, skipped=(*trace.skipped, *stage.notes))
     outputs = run.outputs.detach() if isinstance(run.outputs, torch.Tensor) else None
-    return Recording(trace, run.gradients, outputs)
+    answer = outputs if outputs is not None else pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, run.outputs)
+    return Recording(trace, run.gradients, outputs, answer)
 
 
 def _run(
@@ -323,6 +327,7 @@ def _optimizer_record(subject: Subject) -> OptimizerRecord | None:
         tuple(decayed.values()),
         type(optimizer).__name__ not in COUPLED or any(group.get("decoupled_weight_decay") for group in groups),
         bool(optimizer.state),
+        any(group.get("maximize") for group in optimizer.param_groups),
     )
 
 

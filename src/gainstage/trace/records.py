@@ -11,7 +11,7 @@ from typing import Literal
 
 from gainstage.trace import graph, serialization
 from gainstage.trace.norm_records import NormRecord
-from gainstage.trace.target_records import AskedLoss, CrossingRecord, FurtherLabels, LabelRecord
+from gainstage.trace.target_records import AskedLoss, CrossingRecord, FurtherLabels, LabelRecord, LeakRecord, PriorRecord
 from gainstage.trace.training_records import MixingRecord, OptimizerRecord, StepRecord, TrialRecord
 
 SCHEMA_VERSION = 1
@@ -213,6 +213,8 @@ class LossRecord:
         contrary: Whether right answers cost more than wrong ones, where the loss was asked for both.
         singular: Whether the loss of sure answers, or its gradient, is not finite, where it was asked for them.
         asked: What a loss that none of these operations names takes; None where one does, or where it did not tell.
+        prior: What it takes for a code, where the outputs are a reconstruction and a code, as of a variational
+            autoencoder.
     """
 
     name: str
@@ -226,6 +228,7 @@ class LossRecord:
     contrary: bool = False
     singular: bool = False
     asked: AskedLoss | None = None
+    prior: PriorRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -267,9 +270,16 @@ class UnregisteredRecord:
     held: bool = False
 
 
+# What a reshape of the outputs is said to be in, beside the modules' names.
+THE_LOSS = "the loss"
+
+
 @dataclass(frozen=True)
 class ReshapeRecord:
-    """A view or reshape of activations to the sizes of a transposed tensor, and the module in which it ran."""
+    """A view or reshape to the sizes of a transposed tensor, and the module in which it ran, or `THE_LOSS`.
+
+    In the loss it is one of (samples, channels, places) to rows of so many values as there are channels.
+    """
 
     module: str
     before: tuple[int, ...]
@@ -294,6 +304,7 @@ class Trace:
         training: The root's mode; ``eval_modules`` are the modules that are in eval mode all the same.
         without_grad: Parameters of maps that ran while gradients were switched off.
         further: Labels of the batches after the first, read where that has one label alone.
+        leak: What outputs have seen of their targets; None where those are no inputs.
         returned: Positions of the layers whose output, or what was made of it, the model returned.
         dropouts: In the order in which they ran first.
         reshapes: Views and reshapes that look like transpositions, the same for another number of samples.
@@ -319,6 +330,7 @@ class Trace:
     trial: TrialRecord | None = None
     mixing: MixingRecord | None = None
     further: tuple[FurtherLabels, ...] = ()
+    leak: LeakRecord | None = None
     eval_modules: tuple[str, ...] = ()
     without_grad: tuple[str, ...] = ()
     returned: tuple[int, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gainstage.trace.records import ReshapeRecord
+from gainstage.trace.records import THE_LOSS, ReshapeRecord
 
 OPERATIONS = frozenset(("view", "_unsafe_view", "reshape", "_reshape_alias"))
 # Padded by a column and read by rows that are longer by one, a matrix is skewed on purpose (relative positions).
@@ -23,8 +23,18 @@ class Reshapes:
         if exchanged(before, after) and len(self.found) < MOST:
             self.found.setdefault(ReshapeRecord(module, tuple(before), tuple(after)))
 
+    def note_in_loss(self, before: Sequence[int], after: Sequence[int]) -> None:
+        """Keeps it if channels in dimension 1 of several places become rows of so many as they are."""
+        if beheaded(before, after) and len(self.found) < MOST:
+            self.found.setdefault(ReshapeRecord(THE_LOSS, tuple(before), tuple(after)))
+
 
 def exchanged(before: Sequence[int], after: Sequence[int]) -> bool:
     """Whether one has the other's sizes in another order; dimensions of size 1 stand wherever they like."""
     ours, theirs = ([size for size in shape if size != 1] for shape in (before, after))
     return ours != theirs and len(before) == len(after) and sorted(ours) == sorted(theirs)
+
+
+def beheaded(before: Sequence[int], after: Sequence[int]) -> bool:
+    """Whether (samples, channels, places) are cut into rows of as many values as there are channels."""
+    return len(before) > 2 and len(after) == 2 and 1 < before[1] == after[1] != before[-1]

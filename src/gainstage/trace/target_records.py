@@ -69,6 +69,24 @@ class AskedLoss:
 
 
 @dataclass(frozen=True)
+class PriorRecord:
+    """What a loss with a prior on a code takes for the code, and what the code can earn.
+
+    Attributes:
+        price: Of one nat that the code of every sample carries, in units of the loss.
+        gain: The loss of the best constant reconstruction less that of a perfect one.
+    """
+
+    price: float
+    gain: float
+
+    @property
+    def nats(self) -> float:
+        """How many nats a code can pay for at most: more costs more than a perfect reconstruction earns."""
+        return self.gain / self.price
+
+
+@dataclass(frozen=True)
 class FurtherLabels:
     """The labels of one batch after the first.
 
@@ -88,7 +106,7 @@ class FurtherLabels:
 
 @dataclass(frozen=True)
 class CrossingRecord:
-    """Predictions and targets that were spread against each other instead of being paired.
+    """Predictions that were spread against several targets each instead of being paired.
 
     Attributes:
         op: The operation that compared them.
@@ -100,3 +118,23 @@ class CrossingRecord:
     prediction: tuple[int, ...]
     target: tuple[int, ...]
     result: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LeakRecord:
+    """What outputs have seen of targets that are the inputs themselves, or the inputs one step on.
+
+    Attributes:
+        shift: By how many steps the targets are ahead of the inputs, 0 or 1.
+        at: Whether the output at a place changes with the input there.
+        ahead: Whether it changes with the next input.
+    """
+
+    shift: int
+    at: bool
+    ahead: bool
+
+    @property
+    def told(self) -> bool:
+        """Whether an output depends on the input that is its own target, and sees no others to come."""
+        return self.ahead if self.shift else self.at and not self.ahead

@@ -118,23 +118,24 @@ def _extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:
 
 
 def crossing_record(name: str, args: tuple[Any, ...], provenance: Provenance) -> CrossingRecord | None:
-    """Of an operation that compares what the model computed with what it did not, if it pairs each with all others."""
+    """Of an operation that compares what the model computed with what it did not, if it sets one against many.
+
+    One target against many predictions, as of quantiles, is none; both ways at once is each against all others.
+    """
     if name not in _DIFFERENCES or len(args) < 2 or not all(isinstance(arg, torch.Tensor) for arg in args[:2]):
         return None
     left, right = _own_shape(args[0]), _own_shape(args[1])
     rank = max(len(left), len(right))
     left, right = (1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right
-    spread = (
-        [a == 1 < b for a, b in zip(left, right, strict=True)],
-        [b == 1 < a for a, b in zip(left, right, strict=True)],
-    )
-    if not (any(spread[0]) and any(spread[1])):
+    if left == right:
         return None
     computed = [bool(provenance.of(arg).layers) for arg in args[:2]]
     if computed[0] == computed[1]:
         return None
-    result = tuple(max(a, b) for a, b in zip(left, right, strict=True))
-    return CrossingRecord(name, *((left, right) if computed[0] else (right, left)), result)
+    prediction, target = (left, right) if computed[0] else (right, left)
+    if not any(ours == 1 < theirs for ours, theirs in zip(prediction, target, strict=True)):
+        return None
+    return CrossingRecord(name, prediction, target, tuple(map(max, prediction, target)))
 
 
 def _own_shape(tensor: torch.Tensor) -> tuple[int, ...]:

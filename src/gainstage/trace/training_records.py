@@ -18,6 +18,7 @@ class OptimizerRecord:
         decays: Those of these parameters' groups, in the same order.
         decoupled: Whether decay is a share of the weights, as AdamW's, and no part of the gradient.
         stepped: Whether it has made steps before.
+        maximizes: Whether it raises the loss.
     """
 
     type: str
@@ -29,6 +30,7 @@ class OptimizerRecord:
     decays: tuple[float, ...] = ()
     decoupled: bool = False
     stepped: bool = False
+    maximizes: bool = False
 
 
 @dataclass(frozen=True)

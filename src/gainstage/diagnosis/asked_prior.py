@@ -1,0 +1,102 @@
+"""What a code costs against what it can earn: losses of variational autoencoders are asked for made-up codes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gainstage.trace import call
+from gainstage.trace.records import LossRecord
+from gainstage.trace.subject import Subject
+from gainstage.trace.target_records import PriorRecord
+
+# Asking costs some twenty losses, which of more outputs than this would be no longer free.
+MOST = 1_000_000
+# A code of two values: means of ± 1.5, log-variances of -1.5. What of it is KL divergence is the same for every loss.
+MEAN, LOG_VARIANCE = 1.5, -1.5
+NATS = 0.5 * (MEAN**2 + math.exp(LOG_VARIANCE) - 1 - LOG_VARIANCE)
+EVEN = 0.05
+EDGE = 1e-4  # of a probability, where its logit is taken
+
+
+def asked_prior(subject: Subject, outputs: Any, loss: LossRecord | None) -> LossRecord | None:
+    """The record of the subject's loss with the price of a code, where the outputs are a reconstruction and a code.
+
+    A code is two outputs of one shape that the loss wants to be zero, whatever the reconstruction is: means and
+    logarithms of variances under a normal prior. It costs some twenty evaluations of the loss, and no pass of the model.
+
+    Args:
+        subject: With a loss of its own; stays as it is.
+        outputs: What the model returned for the first batch.
+        loss: The record of that pass.
+    """
+    if loss is None or subject.loss is None or subject.forward is not None or type(outputs) not in (tuple, list):
+        return loss
+    targets = call.unpack(call.to_device(subject.batches.first(), subject.model)).targets
+    if not isinstance(targets, Tensor) or not targets.is_floating_point() or targets.numel() > MOST:
+        return loss
+    ask = copy.deepcopy(subject.loss) if isinstance(subject.loss, torch.nn.Module) else subject.loss
+    try:
+        prior = _asked(_Asking(ask, outputs, targets.detach()))
+    except Exception:  # It may take no other outputs than its own.
+        return loss
+    return loss if prior is None else replace(loss, prior=prior)
+
+
+class _Asking:
+    """The loss of a reconstruction and a code in the model's own form of outputs."""
+
+    def __init__(self, ask: Any, outputs: Sequence[Any], targets: Tensor) -> None:
+        self.ask, self.targets, self.form = ask, targets, type(outputs)
+        self.outputs = [entry.detach() if isinstance(entry, Tensor) else entry for entry in outputs]
+        numbers = [i for i, entry in enumerate(self.outputs) if isinstance(entry, Tensor) and entry.is_floating_point()]
+        self.image = next(i for i in numbers if self.outputs[i].numel() == targets.numel())
+        codes = [i for i in numbers if i != self.image and self.outputs[i].ndim >= 2]
+        self.code = next(
+            (i, j) for i in codes for j in codes if i < j and self.outputs[i].shape == self.outputs[j].shape
+        )
+
+    def said(self, image: Tensor, mean: Tensor, log_variance: Tensor) -> float:
+        entries = list(self.outputs)
+        entries[self.image] = image.reshape(entries[self.image].shape).to(entries[self.image].dtype)
+        entries[self.code[0]], entries[self.code[1]] = mean, log_variance
+        with torch.no_grad():
+            made = self.form(entry.clone() if isinstance(entry, Tensor) else entry for entry in entries)
+            return float(call.scalar_loss(self.ask(made, self.targets.clone()), "loss"))
+
+
+def _asked(asking: _Asking) -> PriorRecord | None:
+    targets = asking.targets
+    zero = torch.zeros_like(asking.outputs[asking.code[0]])
+    one = torch.ones_like(zero)
+    constant = targets.mean(0, keepdim=True).expand_as(targets)
+    right = min(_forms(targets), key=lambda image: asking.said(image, zero, zero))
+    best = asking.said(right, zero, zero)
+    ignorant = min(asking.said(image, zero, zero) for image in _forms(constant))
+    # Of a prior the least is at zero, to both sides alike for means and not for variances.
+    ups = [asking.said(right, sign * one, zero) - best for sign in (1, -1)]
+    widths = [asking.said(right, zero, sign * one) - best for sign in (1, -1)]
+    if min(*ups, *widths) <= 0 or not math.isclose(*ups, rel_tol=EVEN):
+        return None
+    mean, log_variance = zero.clone(), zero.clone()
+    first = mean.flatten(1)
+    first[::2, 0], first[1::2, 0] = MEAN, -MEAN
+    mean = first.reshape(zero.shape)
+    log_variance.flatten(1)[:, 0] = LOG_VARIANCE
+    price = asking.said(right, mean, log_variance) - best
+    again = asking.said(constant, mean, log_variance) - asking.said(constant, zero, zero)
+    if not math.isclose(price, again, rel_tol=EVEN) or price <= 0 or not ignorant > best:
+        return None
+    return PriorRecord(price / NATS, ignorant - best)
+
+
+def _forms(image: Tensor) -> list[Tensor]:
+    """As it is, and as logits where it may be probabilities."""
+    within = bool(((image >= 0) & (image <= 1)).all())
+    return [image, torch.logit(image.clamp(EDGE, 1 - EDGE))] if within else [image]

@@ -1,0 +1,116 @@
+"""Whether the model is given the answers: sequences of targets that stand among the inputs, where outputs see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from gainstage.trace import call
+from gainstage.trace.running import returned, set_mode, undisturbed
+from gainstage.trace.subject import Subject
+from gainstage.trace.target_records import LeakRecord
+
+# So many sequences are run; they are a small part of a batch's cost.
+FEW = 2
+SHORTEST, FEWEST_KNOWN = 4, 8
+# A series that stays as it is for long equals itself one step on.
+CHANGING = 0.5
+# Sums in another order differ by rounding; what an attended token adds is more of the outputs' spread.
+EXACT = 1e-4
+
+
+def leaked_targets(subject: Subject, seed: int = 0) -> LeakRecord | None:
+    """What the outputs have seen of their targets, where those are the inputs, or the inputs one step on.
+
+    It costs two forward passes on two sequences, and none where the targets are no such thing.
+
+    Args:
+        subject: Whose first batch it is; stays as it is.
+        seed: Of random numbers, the same in both passes.
+    """
+    if subject.forward is not None:
+        return None
+    batch = call.plain(call.to_device(subject.batches.first(), subject.model))
+    targets = call.unpack(batch).targets
+    if not isinstance(targets, Tensor) or targets.ndim < 2 or targets.dtype is torch.bool:
+        return None
+    for number, given in enumerate(_inputs(batch)):
+        if given.shape != targets.shape:
+            continue
+        for along in (1, 0):
+            shift = _shift(given, targets, along)
+            if shift is None:
+                continue
+            try:
+                return _seen(subject, batch, number, along, shift, seed)
+            except Exception:  # A model may be made for one size of batch alone; no other rule must fail with it.
+                return None
+    return None
+
+
+def _inputs(batch: Any) -> list[Tensor]:
+    unpacked = call.unpack(batch)
+    named = {key: value for key, value in unpacked.kwargs.items() if key != "labels"}
+    return [tensor for _, tensor in call.tensors_of((unpacked.args, named))]
+
+
+def _shift(given: Tensor, targets: Tensor, along: int) -> int | None:
+    """By how many steps the targets are ahead of the inputs: 0 or 1; None if they are something else."""
+    steps, samples = given.shape[along], given.shape[1 - along]
+    if steps < SHORTEST or samples < FEW:
+        return None
+    known = targets >= 0 if not targets.is_floating_point() else torch.ones_like(targets, dtype=torch.bool)
+    now, later = given.narrow(along, 0, steps - 1), given.narrow(along, 1, steps - 1)
+    counting = known.narrow(along, 0, steps - 1)
+    if int(counting.sum()) < FEWEST_KNOWN or float((now != later)[counting].float().mean()) < CHANGING:
+        return None
+    aimed = targets.narrow(along, 0, steps - 1)
+    if bool((aimed == later)[counting].all()):
+        return 1
+    # Of numbers that are to be given back a network with a bottleneck has something to learn.
+    same = not targets.is_floating_point() and bool((targets == given)[known].all())
+    return 0 if same else None
+
+
+def _seen(subject: Subject, batch: Any, number: int, along: int, shift: int, seed: int) -> LeakRecord | None:
+    shape = _inputs(batch)[number].shape
+    samples, steps = 1 - along, shape[along]
+
+    def few(tensor: Tensor) -> Tensor:
+        of_all = tensor.ndim > samples and tensor.shape[samples] == shape[samples]
+        return (tensor.narrow(samples, 0, FEW) if of_all else tensor).clone()
+
+    batch = pytree.tree_map_only(torch.Tensor, few, batch)
+    before = _said(subject, batch, seed)
+    place = steps // 2
+    entry = _inputs(batch)[number].select(along, place)
+    entry.copy_(_another(entry, _inputs(batch)[number]))
+    after = _said(subject, batch, seed)
+    if before is None or after is None or before.shape != after.shape or not bool(before.isfinite().all()):
+        return None
+    sizes = [dim for dim in range(before.ndim) if before.shape[dim] == steps]
+    where = along if along in sizes else sizes[0] if len(sizes) == 1 else None
+    spread = float(before.double().std())
+    if where is None or not spread:
+        return None
+    moved = (after - before).double().abs()
+    at = float(moved.select(where, place).max()) / spread
+    ahead = float(moved.select(where, place - 1).max()) / spread
+    return LeakRecord(shift, at > EXACT, ahead > EXACT)
+
+
+def _another(entry: Tensor, all_of_them: Tensor) -> Tensor:
+    """For each value another one that occurs."""
+    values = all_of_them.unique()
+    place = torch.searchsorted(values, entry.contiguous())
+    # The first may be a padding's, which is not looked at.
+    return values[torch.where(place == len(values) - 1, len(values) - 2, place + 1)]
+
+
+def _said(subject: Subject, batch: Any, seed: int) -> Tensor | None:
+    with undisturbed(subject.model, seed=seed):
+        set_mode(subject.model.modules(), training=False)
+        return call.prediction(returned(subject.model, pytree.tree_map_only(torch.Tensor, torch.clone, batch)))
