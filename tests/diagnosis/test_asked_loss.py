@@ -131,6 +131,21 @@ def test_a_loss_that_prefers_wrong_answers(loss: Loss, targets: Tensor) -> None:
     assert not codes(ending(), targets, lambda o, t: -loss(o, t))
 
 
+def test_a_score_of_probabilities_that_is_taken_for_a_loss() -> None:
+    # Of logits such a score may be anything; behind a sigmoid there are none.
+    assert codes(ending(nn.Sigmoid()), one_hot(), lambda o, t: 1 - dice(o, t)) == ["OPT008"]
+    assert not codes(ending(nn.Sigmoid()), one_hot(), dice)
+
+
+def test_an_optimizer_may_raise_what_is_to_be_raised() -> None:
+    def score(outputs: Tensor, targets: Tensor) -> Tensor:
+        return 1 - dice(outputs, targets)
+
+    model, batch = ending(nn.Sigmoid()), (torch.randn(32, 8), one_hot())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, maximize=True)
+    assert gs.check(model, batch, score, optimizer=optimizer, select="OPT008").findings == ()
+
+
 def test_a_distance_with_labels_of_one_for_what_is_alike_prefers_nothing_wrong() -> None:
     class Pair(nn.Module):
         def __init__(self) -> None:

@@ -48,6 +48,19 @@ def test_a_rate_that_is_too_high_without_a_wild_step() -> None:
     assert codes(model, optimizer)[0] == "OPT001"
 
 
+def test_a_rate_that_is_suspected_is_lowered_though_the_loss_is_halved() -> None:
+    model = network()
+    batches = [(inputs, labels.roll(1) if number % 2 else labels) for number, (inputs, labels) in enumerate(BATCHES)]
+    subject = gs.Subject(model, batches, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    plain = short_trial(subject, 200)
+    again = short_trial(subject, 200, suspected=("lr",))
+
+    assert plain.end < 0.5 * plain.losses[0]
+    assert plain.variants == ()
+    assert [(variant.change, variant.factor) for variant in again.variants] == [("lr", 0.1)]
+    assert again.losses == plain.losses
+
+
 def test_a_rate_that_is_too_low() -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)

@@ -123,3 +123,34 @@ def test_a_model_for_one_size_of_batch_confirms_nothing() -> None:
 )
 def test_sizes_of_a_transposed_tensor(before: tuple[int, ...], after: tuple[int, ...], expected: bool) -> None:
     assert exchanged(before, after) is expected
+
+
+class Segmenting(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 1))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.body(pictures)
+
+
+def cut(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(outputs.contiguous().view(-1, outputs.shape[1]), targets.view(-1))
+
+
+def moved(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(outputs.permute(0, 2, 3, 1).reshape(-1, outputs.shape[1]), targets.view(-1))
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(cut, ["loss"]), (moved, []), (nn.CrossEntropyLoss(), [])])
+def test_classes_that_the_loss_cuts_out_of_places(loss: Callable[..., torch.Tensor], expected: list[str]) -> None:
+    batch = torch.randn(6, 1, 10, 12), torch.randint(3, (6, 10, 12))
+    assert [f.cause for f in gs.check(Segmenting(3), batch, loss, select="DAT006").findings] == expected
+
+
+def test_numbers_may_be_cut_like_their_targets() -> None:
+    def squared(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.mse_loss(outputs.reshape(-1, 3), targets.reshape(-1, 3))
+
+    batch = torch.randn(6, 1, 10, 12), torch.randn(6, 3, 10, 12)
+    assert gs.check(Segmenting(3), batch, squared, select="DAT006").findings == ()

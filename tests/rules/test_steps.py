@@ -102,11 +102,13 @@ def test_not_judged_where_small_steps_may_be_right(step: dict[str, object], reas
 
 @pytest.mark.parametrize(
     ("after", "ratio", "expected"),
-    [(4.8, 0.5, ["warning"]), (4.8, 0.1, []), (3.0, 0.5, []), (4.8, math.inf, [])],
-)
-def test_a_step_that_turns_the_weights_over_and_raises_the_loss(
-    after: float, ratio: float, expected: list[str]
-) -> None:
+    [
+        (4.8, 0.5, ["warning"]), (4.8, 0.1, []), (3.0, 0.5, []), (4.8, math.inf, []),
+        (12.0, 0.1, ["warning"]), (12.0, 0.04, []),
+        (2.0, 0.9, ["warning"]), (2.0, 0.7, []),
+    ],
+)  # fmt: skip
+def test_a_step_that_turns_the_weights_over_or_raises_the_loss(after: float, ratio: float, expected: list[str]) -> None:
     hidden = (MOST, MOST)
     assert codes("OPT001", loss_after=after, update_ratio=ratio, ratios=hidden) == expected
     # A single layer is convex.
@@ -135,6 +137,14 @@ def test_the_same_trial_at_a_lower_rate(lower: float, expected: list[str]) -> No
     assert tried("OPT001", math.nan, VariantRecord("lr", 100.0, 10.0, lower)) == []
     # Also where nothing is known of outputs that are all zero.
     assert tried("OPT001", 2.2, variant, zero_loss=None) == (expected or ["not assessed"])
+
+
+@pytest.mark.parametrize(("lower", "expected"), [(0.4, ["warning"]), (0.6, [])])
+def test_a_trial_that_halves_the_loss_has_to_be_halved_again_at_a_lower_rate(lower: float, expected: list[str]) -> None:
+    losses = (2.4, *(1.0,) * 199)
+    trial = TrialRecord(200, losses, variants=(VariantRecord("lr", 0.1, 0.01, lower),))
+    trace = Trace((), loss=2.4, optimizer=OptimizerRecord("SGD", (0.1,)), step=STEP, trial=trial)
+    assert [r.severity for r in rule_of("OPT001").check(trace) if isinstance(r, Finding)] == expected
 
 
 @pytest.mark.parametrize(("higher", "expected"), [(0.5, ["warning"]), (1.5, []), (math.inf, [])])

@@ -424,3 +424,33 @@ class Waves(nn.Module):
 def test_the_last_stream_of_a_list_of_blocks_may_go_nowhere() -> None:
     report = gs.check(Waves(), (torch.randn(32, 16), torch.arange(32) % 3), select="GRD003")
     assert [f.severity for f in report.findings] == ["info"]
+
+
+class Towers(nn.Module):
+    """Rates pairs by their embeddings, which go through an array or not."""
+
+    def __init__(self, through_array: bool) -> None:
+        super().__init__()
+        self.users, self.items = nn.Embedding(20, 8), nn.Embedding(30, 8)
+        self.head, self.through_array = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1)), through_array
+
+    def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        pairs = torch.cat([self.users(users), self.items(items)], 1)
+        if self.through_array:
+            pairs = torch.from_numpy(pairs.detach().numpy())
+        return self.head(pairs)
+
+
+@pytest.mark.parametrize(("through_array", "expected"), [(True, ["warning"]), (False, [])])
+def test_embeddings_that_go_through_an_array(through_array: bool, expected: list[str]) -> None:
+    batch = torch.randint(20, (64,)), torch.randint(30, (64,)), torch.randn(64, 1)
+    assert [f.severity for f in gs.check(Towers(through_array), batch, select="GRD003").findings] == expected
+
+
+def test_a_gradient_that_is_no_number_is_not_said_to_be_missing() -> None:
+    def distance(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - outputs.detach()).square().sum(1).sqrt().mean() + 0 * targets.sum()
+
+    report = gs.check(nn.Linear(8, 4), (torch.randn(16, 8), torch.randn(16, 4)), distance)
+    assert report.findings[0].code == "NUM001"
+    assert "GRD003" not in [finding.code for finding in report.findings]

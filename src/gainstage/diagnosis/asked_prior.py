@@ -28,8 +28,9 @@ EDGE = 1e-4  # of a probability, where its logit is taken
 def asked_prior(subject: Subject, outputs: Any, loss: LossRecord | None) -> LossRecord | None:
     """The record of the subject's loss with the price of a code, where the outputs are a reconstruction and a code.
 
-    A code is two outputs of one shape that the loss wants to be zero, whatever the reconstruction is: means and
-    logarithms of variances under a normal prior. It costs some twenty evaluations of the loss, and no pass of the model.
+    A code is two outputs of one shape whose divergence from a normal prior the loss has, whatever the reconstruction
+    is: means and logarithms of variances, or of standard deviations. It costs some twenty losses, and no pass of the
+    model.
 
     Args:
         subject: With a loss of its own; stays as it is.
@@ -53,7 +54,7 @@ class _Asking:
     """The loss of a reconstruction and a code in the model's own form of outputs."""
 
     def __init__(self, ask: Any, outputs: Sequence[Any], targets: Tensor) -> None:
-        self.ask, self.targets, self.form = ask, targets, type(outputs)
+        self.ask, self.targets, self.listed = ask, targets, isinstance(outputs, list)
         self.outputs = [entry.detach() if isinstance(entry, Tensor) else entry for entry in outputs]
         numbers = [i for i, entry in enumerate(self.outputs) if isinstance(entry, Tensor) and entry.is_floating_point()]
         self.image = next(i for i in numbers if self.outputs[i].numel() == targets.numel())
@@ -67,8 +68,9 @@ class _Asking:
         entries[self.image] = image.reshape(entries[self.image].shape).to(entries[self.image].dtype)
         entries[self.code[0]], entries[self.code[1]] = mean, log_variance
         with torch.no_grad():
-            made = self.form(entry.clone() if isinstance(entry, Tensor) else entry for entry in entries)
-            return float(call.scalar_loss(self.ask(made, self.targets.clone()), "loss"))
+            made = [entry.clone() if isinstance(entry, Tensor) else entry for entry in entries]
+            loss = self.ask(made if self.listed else tuple(made), self.targets.clone())
+            return float(call.scalar_loss(loss, "loss"))
 
 
 def _asked(asking: _Asking) -> PriorRecord | None:
@@ -76,19 +78,16 @@ def _asked(asking: _Asking) -> PriorRecord | None:
     zero = torch.zeros_like(asking.outputs[asking.code[0]])
     one = torch.ones_like(zero)
     constant = targets.mean(0, keepdim=True).expand_as(targets)
-    right = min(_forms(targets), key=lambda image: asking.said(image, zero, zero))
-    best = asking.said(right, zero, zero)
-    ignorant = min(asking.said(image, zero, zero) for image in _forms(constant))
-    # Of a prior the least is at zero, to both sides alike for means and not for variances.
-    ups = [asking.said(right, sign * one, zero) - best for sign in (1, -1)]
-    widths = [asking.said(right, zero, sign * one) - best for sign in (1, -1)]
-    if min(*ups, *widths) <= 0 or not math.isclose(*ups, rel_tol=EVEN):
+    right, best = _least(asking, targets, zero)
+    _, ignorant = _least(asking, constant, zero)
+    means = [asking.said(right, shift * one, zero) - best for shift in (1, -1, 2)]
+    widths = [asking.said(right, zero, shift * one) - best for shift in (1, -1)]
+    per_logarithm = _logarithm(means, widths)
+    if per_logarithm is None:
         return None
     mean, log_variance = zero.clone(), zero.clone()
-    first = mean.flatten(1)
-    first[::2, 0], first[1::2, 0] = MEAN, -MEAN
-    mean = first.reshape(zero.shape)
-    log_variance.flatten(1)[:, 0] = LOG_VARIANCE
+    mean.flatten(1)[::2, 0], mean.flatten(1)[1::2, 0] = MEAN, -MEAN
+    log_variance.flatten(1)[:, 0] = LOG_VARIANCE / per_logarithm
     price = asking.said(right, mean, log_variance) - best
     again = asking.said(constant, mean, log_variance) - asking.said(constant, zero, zero)
     if not math.isclose(price, again, rel_tol=EVEN) or price <= 0 or not ignorant > best:
@@ -96,7 +95,33 @@ def _asked(asking: _Asking) -> PriorRecord | None:
     return PriorRecord(price / NATS, ignorant - best)
 
 
-def _forms(image: Tensor) -> list[Tensor]:
-    """As it is, and as logits where it may be probabilities."""
+def _least(asking: _Asking, image: Tensor, zero: Tensor) -> tuple[Tensor, float]:
+    """The form of the image that has the least loss, as it is or as logits, and that loss."""
     within = bool(((image >= 0) & (image <= 1)).all())
-    return [image, torch.logit(image.clamp(EDGE, 1 - EDGE))] if within else [image]
+    least = image, math.inf
+    for form in (image, torch.logit(image.clamp(EDGE, 1 - EDGE))) if within else (image,):
+        try:
+            loss = asking.said(form, zero, zero)
+        except (RuntimeError, ValueError):  # Losses of probabilities refuse logits.
+            continue
+        least = (form, loss) if loss < least[1] else least
+    return least
+
+
+def _logarithm(means: Sequence[float], widths: Sequence[float]) -> int | None:
+    """1 if the loss takes its second code for logarithms of variances, 2 if of standard deviations; None if neither.
+
+    A normal distribution's divergence from the standard one is (m² + v - 1 - log v) / 2.
+
+    Args:
+        means: What means of 1, -1 and 2 cost.
+        widths: What logarithms of 1 and -1 cost.
+    """
+    one = means[0]
+    if one <= 0 or not math.isclose(means[1], one, rel_tol=EVEN) or not math.isclose(means[2], 4 * one, rel_tol=EVEN):
+        return None
+    for power in (1, 2):
+        expected = (math.exp(power) - 1 - power, math.exp(-power) - 1 + power)
+        if all(math.isclose(width, one * cost, rel_tol=EVEN) for width, cost in zip(widths, expected, strict=True)):
+            return power
+    return None

@@ -96,14 +96,15 @@ def posterior_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
         one.
     Why it hurts: whatever the code says of a sample makes the loss worse; it falls silent, and every reconstruction is
         the mean.
-    How measured: the loss is asked for made-up reconstructions and codes: outputs are taken for means and logarithms of
-        variances if the loss wants both to be zero, whatever the reconstruction is. Its rise for a code of 1.49 nats
-        (means of +-1.5, log-variances of -1.5) is the price, and the difference of the losses of the targets and of their mean what
-        there is to be earned: no code of a lower loss than none carries more nats than the one over the other.
+    How measured: the loss is asked for made-up reconstructions and codes: outputs are taken for means and logarithms
+        of variances if the loss has their divergence from a normal prior, whatever the reconstruction is. Its rise for
+        a code of 1.49 nats (means of +-1.5, log-variances of -1.5) is the price, and the difference of the losses of
+        the targets and of their mean what there is to be earned: no code with a lower loss than none has carries more
+        nats than the one over the other.
     When it is a false alarm: a weight of the divergence that is lowered later on.
     Fix: both terms summed over their dimensions and averaged over samples; with a mean over pixels for one, the same
         mean for the other.
-    References: Kingma and Welling 2014; Higgins et al. 2017 (the weight); Bowman et al. 2016 and Lucas et al. 2019 (collapse).
+    References: Kingma and Welling 2014; Higgins et al. 2017 (the weight); Lucas et al. 2019 (collapse).
     """
     prior = trace.loss_record.prior if trace.loss_record is not None else None
     if prior is None:
@@ -115,7 +116,7 @@ def posterior_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
         "OPT009", "posterior-collapse", "warning", "loss", "",
         message=f"One nat of code for every sample costs {prior.price:.3g}, and a perfect reconstruction earns "
         f"{prior.gain:.3g} in all: the code can pay for {prior.nats:.2g} nats at most.",
-        why="What the code says of a sample costs more than it earns: it falls silent, and all reconstructions are one.",
+        why="What the code says of a sample costs more than it earns: it falls silent, and all samples look alike.",
         advice="Reduce both terms alike: sum over pixels and over the code, then the mean over samples; or give the "
         "divergence a weight that fits the reconstruction's mean.",
         value=prior.nats, threshold=PAID.value, evidence={"price": prior.price, "gain": prior.gain},

@@ -17,11 +17,13 @@ _PROGRAMS = "programs after common reports, and step_rules.py (docs/thresholds.m
 WILD = Threshold("wild_step", 100.0, "× the loss of the start or of outputs that are all zero, the higher", _MEASURED)
 LEAP = Threshold("leap", 1.5, "× the loss of the start or of outputs that are all zero, the higher", _PROGRAMS)
 UPHEAVAL = Threshold("upheaval", 0.3, "median over matrices of rms of update over rms of weight", _PROGRAMS)
+FLUNG = Threshold("flung", 4.0, "× the loss of the start or of outputs that are all zero, the higher", _PROGRAMS)
+SHIFT = Threshold("shift", 0.05, "median over matrices of rms of update over rms of weight", _PROGRAMS)
 OVERTURNED = Threshold(
     "overturned",
     0.8,
     "median over matrices of rms of update over rms of weight",
-    "networks for development of make accuracy: up to 0.70 of rates that do no harm, from 0.98 else (docs/thresholds.md)",
+    "networks for development of make accuracy: 0.70 and less of rates that do no harm (docs/thresholds.md)",
 )
 CALMER = Threshold("calmer", 0.7, "× the end of a trial, at a tenth or a hundredth of the learning rate", _ACCURACY)
 CALMED = Threshold("calmed", 0.5, "× the end of a trial that halves the loss, at a tenth of the rate", _ACCURACY)
@@ -47,7 +49,7 @@ _ADVICE = "`gainstage lr TARGET` measures how far it may go, and where to start.
 @rule(
     "OPT001", "lr-too-high", severities=("error", "warning"), cause="learning-rate",
     explains=("NRM002", "OPT003", "OPT004", "OPT005"),
-    thresholds=(WILD, WILD_ERROR, LEAP, UPHEAVAL, OVERTURNED, LOST_STEPS, FALLING, CALMER, CALMED),
+    thresholds=(WILD, WILD_ERROR, LEAP, UPHEAVAL, FLUNG, SHIFT, OVERTURNED, LOST_STEPS, FALLING, CALMER, CALMED),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -68,10 +70,10 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
     What: after one step on its own batch the loss is more than 100 times (error: 434 times) that of outputs that are
         all zero, and that of the start; or 1.5 times, if the step moves the median weight matrix of a network with
-        hidden layers by 0.3 of its size, or whatever the loss is then if it moves it by 0.8; or the step raises the
-        loss, or a later one of a trial of 100 steps or more throws it up a hundredfold, and that trial ends above the
-        loss of outputs that are all zero and is no longer on its way down; or a trial that does not halve the loss
-        ends below 0.7 of its end at a tenth or a hundredth of the rate, or one that does below half of it.
+        hidden layers by 0.3 of its size, 4 times at 0.05, and whatever it is at 0.8; or the step raises the loss, or a
+        later one of a trial of 100 steps or more throws it up a hundredfold, and that trial ends above the loss of
+        outputs that are all zero and is no longer on its way down; or a trial that does not halve the loss ends below
+        0.7 of its end at a tenth or a hundredth of the rate, or one that does below half of it.
     Why it hurts: the step leaves the region in which the gradient says anything; what was initialized is lost.
     How measured: the optimizer's own step, made on a copy; the same batch and the same random numbers before and
         after it. The largest curvature times the learning rate is not asked: runs that ended well began with products
@@ -135,7 +137,8 @@ def _leapt(step: StepRecord, size: float) -> str:
         return ""
     if upheaval >= OVERTURNED.value:
         return f"moves the weights of the median layer by {upheaval:.2g} of their size"
-    if size < LEAP.value or upheaval < UPHEAVAL.value:
+    far = size >= LEAP.value and upheaval >= UPHEAVAL.value
+    if not far and not (size >= FLUNG.value and upheaval >= SHIFT.value):
         return ""
     return f"{_thrown(step, size)}, and moves the weights of the median layer by {upheaval:.2g} of their size"
 

@@ -47,10 +47,10 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The targets are not what the loss takes them for.
 
     What: error: labels that name no class, targets that are not finite, probabilities beyond 0 and 1, labels of 0 for
-        losses that take -1 and 1, predictions of shape (N, 1) against targets of shape (N,) or (N, 2). Warning: one class alone
-        in 64 samples or more, of three or more; a first batch of one class where others follow, which shuffled data
-        would show once in a thousand runs; one number as the target of 64 samples or more,
-        or one picture or sequence as that of 16.
+        losses that take -1 and 1, predictions of shape (N, 1) against targets of shape (N,) or (N, 2). Warning: one
+        class alone in 64 samples or more, of three or more; a first batch of one class where others follow, which
+        shuffled data would show once in a thousand runs; one number as the target of 64 samples or more, or one picture
+        or sequence as that of 16.
     Why it hurts: the run fails, or it trains towards something else: each prediction is compared with the targets of
         all samples, or the loss falls without bound.
     How measured: what the loss's own operation was called with, before it ran; shapes as they were before torch

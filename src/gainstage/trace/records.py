@@ -11,7 +11,14 @@ from typing import Literal
 
 from gainstage.trace import graph, serialization
 from gainstage.trace.norm_records import NormRecord
-from gainstage.trace.target_records import AskedLoss, CrossingRecord, FurtherLabels, LabelRecord, LeakRecord, PriorRecord
+from gainstage.trace.target_records import (
+    AskedLoss,
+    CrossingRecord,
+    FurtherLabels,
+    LabelRecord,
+    LeakRecord,
+    PriorRecord,
+)
 from gainstage.trace.training_records import MixingRecord, OptimizerRecord, StepRecord, TrialRecord
 
 SCHEMA_VERSION = 1
