@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from gainstage.diagnosis.passes import inputs_of, said
 from gainstage.trace import call
-from gainstage.trace.running import returned, set_mode, undisturbed
 from gainstage.trace.subject import Subject
 from gainstage.trace.target_records import LeakRecord
 
@@ -37,24 +37,19 @@ def leaked_targets(subject: Subject, seed: int = 0) -> LeakRecord | None:
     targets = call.unpack(batch).targets
     if not isinstance(targets, Tensor) or targets.ndim < 2 or targets.dtype is torch.bool:
         return None
-    for number, given in enumerate(_inputs(batch)):
-        if given.shape != targets.shape:
-            continue
-        for along in (1, 0):
+    try:
+        return _leak(subject, batch, targets, seed)
+    except Exception:  # A model may be made for one size of batch alone; no other rule must fail with it.
+        return None
+
+
+def _leak(subject: Subject, batch: Any, targets: Tensor, seed: int) -> LeakRecord | None:
+    for number, given in enumerate(inputs_of(batch)):
+        for along in (1, 0) if given.shape == targets.shape else ():
             shift = _shift(given, targets, along)
-            if shift is None:
-                continue
-            try:
+            if shift is not None:
                 return _seen(subject, batch, number, along, shift, seed)
-            except Exception:  # A model may be made for one size of batch alone; no other rule must fail with it.
-                return None
     return None
-
-
-def _inputs(batch: Any) -> list[Tensor]:
-    unpacked = call.unpack(batch)
-    named = {key: value for key, value in unpacked.kwargs.items() if key != "labels"}
-    return [tensor for _, tensor in call.tensors_of((unpacked.args, named))]
 
 
 def _shift(given: Tensor, targets: Tensor, along: int) -> int | None:
@@ -76,7 +71,7 @@ def _shift(given: Tensor, targets: Tensor, along: int) -> int | None:
 
 
 def _seen(subject: Subject, batch: Any, number: int, along: int, shift: int, seed: int) -> LeakRecord | None:
-    shape = _inputs(batch)[number].shape
+    shape = inputs_of(batch)[number].shape
     samples, steps = 1 - along, shape[along]
 
     def few(tensor: Tensor) -> Tensor:
@@ -84,21 +79,20 @@ def _seen(subject: Subject, batch: Any, number: int, along: int, shift: int, see
         return (tensor.narrow(samples, 0, FEW) if of_all else tensor).clone()
 
     batch = pytree.tree_map_only(torch.Tensor, few, batch)
-    before = _said(subject, batch, seed)
+    before = said(subject, batch, seed)
     place = steps // 2
-    entry = _inputs(batch)[number].select(along, place)
-    entry.copy_(_another(entry, _inputs(batch)[number]))
-    after = _said(subject, batch, seed)
+    entry = inputs_of(batch)[number].select(along, place)
+    entry.copy_(_another(entry, inputs_of(batch)[number]))
+    after = said(subject, batch, seed)
     if before is None or after is None or before.shape != after.shape or not bool(before.isfinite().all()):
         return None
     sizes = [dim for dim in range(before.ndim) if before.shape[dim] == steps]
-    where = along if along in sizes else sizes[0] if len(sizes) == 1 else None
     spread = float(before.double().std())
-    if where is None or not spread:
+    if len(sizes) != 1 or not spread:
         return None
     moved = (after - before).double().abs()
-    at = float(moved.select(where, place).max()) / spread
-    ahead = float(moved.select(where, place - 1).max()) / spread
+    at = float(moved.select(sizes[0], place).max()) / spread
+    ahead = float(moved.select(sizes[0], place - 1).max()) / spread
     return LeakRecord(shift, at > EXACT, ahead > EXACT)
 
 
@@ -108,9 +102,3 @@ def _another(entry: Tensor, all_of_them: Tensor) -> Tensor:
     place = torch.searchsorted(values, entry.contiguous())
     # The first may be a padding's, which is not looked at.
     return values[torch.where(place == len(values) - 1, len(values) - 2, place + 1)]
-
-
-def _said(subject: Subject, batch: Any, seed: int) -> Tensor | None:
-    with undisturbed(subject.model, seed=seed):
-        set_mode(subject.model.modules(), training=False)
-        return call.prediction(returned(subject.model, pytree.tree_map_only(torch.Tensor, torch.clone, batch)))

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
+from gainstage.diagnosis.passes import copied_batch, inputs_of, said
 from gainstage.trace import call
 from gainstage.trace.records import Trace
-from gainstage.trace.running import returned, set_mode, undisturbed
 from gainstage.trace.subject import Subject
 from gainstage.trace.training_records import MixingRecord
 
@@ -62,7 +62,7 @@ def _rows(batch: Any) -> int | str:
     """How many samples there are, each with a row of every input and with one target; or why that is not known."""
     unpacked = call.unpack(batch)
     targets = unpacked.targets
-    inputs = _inputs(batch)
+    inputs = inputs_of(batch)
     # Pictures and clips stand in dimension 0; of smaller tensors it may be that of the steps.
     pictures = bool(inputs) and all(tensor.ndim >= 4 and tensor.is_floating_point() for tensor in inputs)
     each = isinstance(targets, Tensor) and (
@@ -81,7 +81,7 @@ def _rows(batch: Any) -> int | str:
 
 def _per_token(batch: Any) -> bool:
     """Whether sequences of token ids have a target for each token."""
-    targets, inputs = call.unpack(batch).targets, _inputs(batch)
+    targets, inputs = call.unpack(batch).targets, inputs_of(batch)
     return (
         isinstance(targets, Tensor)
         and len(inputs) == 1
@@ -95,14 +95,14 @@ def _per_token(batch: Any) -> bool:
 def _measured(subject: Subject, batch: Any, rows: int, trace: Trace, seed: int) -> MixingRecord:
     count = min(rows, FEW_SEQUENCES if _per_token(batch) else FEW)
     few = pytree.tree_map_only(torch.Tensor, lambda t: t[:count].clone() if t.ndim and len(t) == rows else t, batch)
-    inputs = _inputs(few)
+    inputs = inputs_of(few)
     other = next((row for row in range(1, count) if any(not torch.equal(t[0], t[row]) for t in inputs)), None)
     if other is None:
         return MixingRecord(reason="needs two samples that differ")
-    exchanged = _copied(few)
-    for tensor in _inputs(exchanged):
+    exchanged = copied_batch(few)
+    for tensor in inputs_of(exchanged):
         tensor[0] = tensor[other].clone()
-    before, after = _said(subject, _copied(few), seed), _said(subject, exchanged, seed)
+    before, after = said(subject, few, seed), said(subject, exchanged, seed)
     if before is not None and not _one_row_each(before, rows, trace):
         return MixingRecord(
             reason="the outputs compare the samples with each other: they are as wide as the batch is long"
@@ -130,8 +130,8 @@ def _first_alone(subject: Subject, few: Any, before: Tensor, seed: int) -> bool:
 
     Of halves it would say too much: a recurrent layer forgets at first what is some tens of steps away.
     """
-    changed = _copied(few)
-    inputs = _inputs(changed)
+    changed = copied_batch(few)
+    inputs = inputs_of(changed)
     if len(inputs) != 1 or inputs[0].ndim not in (2, 3, 4):
         return False
     along = 2 if inputs[0].ndim == 4 else 1
@@ -142,27 +142,27 @@ def _first_alone(subject: Subject, few: Any, before: Tensor, seed: int) -> bool:
     if torch.equal(rest, other):
         return False
     rest.copy_(other)
-    return _same(before, _said(subject, changed, seed))
+    return _same(before, said(subject, changed, seed))
 
 
 def _orderless(subject: Subject, few: Any, before: Tensor, trace: Trace, seed: int) -> bool | None:
     """Whether attention over tokens tells nothing of their order."""
-    inputs = _inputs(few)
+    inputs = inputs_of(few)
     attends = any(
         layer.kind == "attention" or (layer.op == "softmax" and position not in trace.returned)
         for position, layer in enumerate(trace.layers)
     )
     if len(inputs) != 1 or inputs[0].ndim != 2 or inputs[0].is_floating_point() or not attends:
         return None
-    changed = _copied(few)
-    tensor = _inputs(changed)[0]
+    changed = copied_batch(few)
+    tensor = inputs_of(changed)[0]
     if not _per_token(few) and not _one_vocabulary(tensor, trace):
         return None
     order = torch.arange(tensor.shape[1] - 1, -1, -1, device=tensor.device)
     if bool((tensor[:, order] == tensor).all()):
         return None
     tensor.copy_(tensor[:, order].clone())
-    after = _said(subject, changed, seed)
+    after = said(subject, changed, seed)
     per_token = before.ndim > 2 and before.shape[1] == tensor.shape[1]
     return _same(before, after) or (per_token and after is not None and _same(before[:, order], after))
 
@@ -195,12 +195,6 @@ def _one_row_each(said: Tensor, rows: int, trace: Trace) -> bool:
     return any(output.shape == (rows, *said.shape[1:]) for output in trace.outputs)
 
 
-def _said(subject: Subject, batch: Any, seed: int) -> Tensor | None:
-    with undisturbed(subject.model, seed=seed):
-        set_mode(subject.model.modules(), training=False)
-        return call.prediction(returned(subject.model, batch))
-
-
 def _compared(before: Tensor | None, after: Tensor | None, count: int) -> MixingRecord:
     if before is None or after is None or before.ndim == 0 or len(before) != count or before.shape != after.shape:
         return MixingRecord(reason="the output has not one row for each sample")
@@ -213,13 +207,3 @@ def _compared(before: Tensor | None, after: Tensor | None, count: int) -> Mixing
     # Where outputs differ by rounding alone, so does what becomes of them.
     change = moved / (spread if spread > ROUNDING * level else level)
     return MixingRecord(samples=count, change=change, spread=spread / level)
-
-
-def _inputs(batch: Any) -> list[Tensor]:
-    unpacked = call.unpack(batch)
-    named = {key: value for key, value in unpacked.kwargs.items() if key != "labels"}
-    return [tensor for _, tensor in call.tensors_of((unpacked.args, named))]
-
-
-def _copied(batch: Any) -> Any:
-    return pytree.tree_map_only(torch.Tensor, torch.clone, batch)
