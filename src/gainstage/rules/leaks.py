@@ -53,9 +53,11 @@ def leaked_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     References: Vaswani et al. 2017, section 3.2.3.
     """
     leak = trace.leak
-    if leak is None:
-        yield NotAssessed("DAT008", "needs sequences whose targets are inputs, or inputs one step on")
-    elif leak.told and leak.shift:
+    if not trace.targets:
+        yield NotAssessed("DAT008", "needs targets: the batch has none")
+    elif leak is None or not leak.told:
+        return
+    elif leak.shift:
         yield Finding(
             "DAT008", "leaked-targets", "warning", "wiring", "",
             message="Targets are the inputs one step on, and the output at a place changes with the next input, which "
@@ -65,7 +67,7 @@ def leaked_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
             "convolutions padded in front.",
             value=1.0, threshold=0.0, evidence={"shift": 1},
         )  # fmt: skip
-    elif leak.told:
+    else:
         yield Finding(
             "DAT008", "leaked-targets", "warning", "data", "",
             message="Targets are the input tokens themselves, and the output at a place has seen the token there.",

@@ -106,11 +106,12 @@ def posterior_collapse(trace: Trace) -> Iterator[Finding | NotAssessed]:
         mean for the other.
     References: Kingma and Welling 2014; Higgins et al. 2017 (the weight); Lucas et al. 2019 (collapse).
     """
-    prior = trace.loss_record.prior if trace.loss_record is not None else None
-    if prior is None:
-        yield NotAssessed("OPT009", "needs a loss of one's own that takes a reconstruction, means and log-variances")
+    loss = trace.loss_record
+    if loss is None or loss.name == "surrogate":
+        yield NotAssessed("OPT009", "needs targets: the batch has none")
         return
-    if prior.nats >= PAID.value:
+    prior = loss.prior
+    if prior is None or prior.nats >= PAID.value:
         return
     yield Finding(
         "OPT009", "posterior-collapse", "warning", "loss", "",
