@@ -40,6 +40,19 @@ def test_predictions_and_targets_that_are_not_paired(loss: Loss) -> None:
     assert spoken("DAT002", column, (INPUTS[:1], TARGETS[:1]), loss) == []
 
 
+class SoftMarginLoss(nn.Module):
+    """Of another kind than torch's: it takes labels of 0 and 1."""
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.soft_margin_loss(outputs, 2 * targets - 1)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(nn.SoftMarginLoss(), ["error unsigned"]), (SoftMarginLoss(), [])])
+def test_a_loss_may_bear_the_name_of_another(loss: Loss, expected: list[str]) -> None:
+    labels = torch.randint(2, (64, 1)).float()
+    assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, labels), loss) == expected
+
+
 @pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), squared])
 def test_one_output_against_several_targets_of_its_sample(loss: Loss) -> None:

@@ -156,7 +156,8 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         )
     if beside:
         return None  # heads side by side in one tensor: which of them the loss cuts out is not known
-    if loss.name in ("CrossEntropyLoss", "cross_entropy") and (several := _several_labels(trace)):
+    one_wins = loss.chosen or loss.of_torch
+    if one_wins and loss.name in ("CrossEntropyLoss", "cross_entropy") and (several := _several_labels(trace)):
         what = f"The targets of a sample hold {several:.3g} ones on average, and cross-entropy lets one class win."
         return Verdict("warning", what, "Use BCEWithLogitsLoss, which judges each label by itself.", why=_ONE_WINS)
     if layer.op == "softmax" and not loss.via and (several := _several_labels(trace)):
@@ -170,7 +171,8 @@ def _mismatch(layer: LayerRecord, loss: LossRecord, trace: Trace) -> Verdict | N
         misplaced = _misplaced_softmax(layer)
         if misplaced is not None:
             return misplaced
-    logarithms = loss.name in ("KLDivLoss", "kl_div", "CTCLoss", "ctc_loss") or loss.ops[0] in ("kl_div", "_ctc_loss")
+    named = loss.of_torch and loss.name in ("KLDivLoss", "kl_div", "CTCLoss", "ctc_loss")
+    logarithms = named or loss.ops[0] in ("kl_div", "_ctc_loss")
     if logarithms and layer.op != "log_softmax":
         what = f"{loss.name if loss.name != 'part' else loss.ops[0]} expects log-probabilities, and the model ends in "
         what += f"{layer.op}."

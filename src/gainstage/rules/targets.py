@@ -82,7 +82,7 @@ _SIGNED_FUNCTIONS = ("cosine_embedding_loss", "hinge_embedding_loss", "margin_ra
 
 def _unsigned(trace: Trace, loss: LossRecord) -> Finding | None:
     """Labels of 0 and 1 for a loss that knows -1 and 1."""
-    if loss.name not in (*_SIGNED, *_SIGNED_FUNCTIONS) or not trace.targets:
+    if not loss.of_torch or loss.name not in (*_SIGNED, *_SIGNED_FUNCTIONS) or not trace.targets:
         return None
     target = trace.targets[-1]
     if target.min != 0 or target.max != 1:

@@ -226,7 +226,7 @@ def _assembled(subject: Subject, batch: Any, run: _Run, batch_size: int | None, 
         loss_record=LossRecord(
             run.loss_name, run.loss_chosen, tuple(mode.loss_ops),
             None if origin is None or not origin.layers else origin.layers[-1], () if origin is None else origin.via,
-            mode.labels, mode.crossing, tuple(mode.loss_parts),
+            mode.labels, mode.crossing, tuple(mode.loss_parts), of_torch=_of_torch(subject),
         ),
         first_non_finite=_first_non_finite(mode, parameters, (*inputs, *targets)),
         optimizer=_optimizer_record(subject),
@@ -329,6 +329,13 @@ def _optimizer_record(subject: Subject) -> OptimizerRecord | None:
         bool(optimizer.state),
         any(group.get("maximize") for group in optimizer.param_groups),
     )
+
+
+def _of_torch(subject: Subject) -> bool:
+    """Whether the loss is torch's own: one that a user wrote may bear the name of another."""
+    loss = subject.loss
+    where = type(loss) if isinstance(loss, nn.Module) else loss
+    return loss is not None and str(getattr(where, "__module__", "")).partition(".")[0] == "torch"
 
 
 # Of torch.optim, those that add the decay to the gradient, unless they are told otherwise.

@@ -216,6 +216,7 @@ class LossRecord:
         via: Operations without a record between that layer and the loss.
         labels: What the first loss of classes or probabilities was given; None where there was none.
         crossing: Predictions and targets that were not paired, if there are any.
+        of_torch: Whether the name is one of torch's own, and means what it says.
         parts: The operations that have a name of their own, in order; `input` and `via` are those of the first of all.
         contrary: Whether right answers cost more than wrong ones, where the loss was asked for both.
         singular: Whether the loss of sure answers, or its gradient, is not finite, where it was asked for them.
@@ -236,6 +237,7 @@ class LossRecord:
     singular: bool = False
     asked: AskedLoss | None = None
     prior: PriorRecord | None = None
+    of_torch: bool = False
 
 
 @dataclass(frozen=True)
