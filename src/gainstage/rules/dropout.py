@@ -18,7 +18,7 @@ SUSPECTED = Threshold("suspected", 0.6, "share of values, where a trial without 
 
 
 @rule(
-    "ACT005", "heavy-dropout", severities=("warning",), cause="activation", status="preview",
+    "ACT005", "heavy-dropout", severities=("warning",), cause="normalization", status="preview",
     explains=("OPT001", "OPT002", "OPT003"), thresholds=(DROPPED, SUSPECTED, RELIEVED),
     bad="""
         import torch, gainstage as gs
@@ -58,7 +58,7 @@ def heavy_dropout(trace: Trace) -> Iterator[Finding | NotAssessed]:
     others = f", {counted(len(heavy) - 1, 'more module')} likewise" if len(heavy) > 1 else ""
     noise = f"{most.share / (1 - most.share):.3g} times the signal's power" if most.share < 1 else "all there is"
     yield Finding(
-        "ACT005", "heavy-dropout", "warning", "activation", most.module,
+        "ACT005", "heavy-dropout", "warning", "normalization", most.module,
         message=f"The dropout at {most.module or 'the root'} drops {100 * most.share:.3g}% of its input{others}: its "
         f"noise is {noise}." + (f" {told(trace, ends, 'without any dropout')}" if ends is not None else ""),
         why="Too little of the signal is left to learn from in any one step.",
@@ -88,7 +88,7 @@ def _on_outputs(trace: Trace) -> Finding:
     loss = trace.loss_record
     layer = trace.layers[loss.input] if loss is not None and loss.input is not None else None
     return Finding(
-        "ACT005", "heavy-dropout", "warning", "activation", layer.module if layer else "",
+        "ACT005", "heavy-dropout", "warning", "normalization", layer.module if layer else "",
         message=f"Dropout stands behind the last layer{f', {layer.name}' if layer else ''}: the loss reads outputs of "
         "which some are set to zero at random.",
         why="An answer that was left out is counted as zero, whatever the network has learned to say.",

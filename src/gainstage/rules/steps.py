@@ -43,6 +43,8 @@ PATIENCE = Threshold("patience", 10.0, "× promise and update ratio, where such 
 _APART = "faults for development of make accuracy: up to 0.009; sound programs from 0.01 (docs/thresholds.md)"
 MOVING = Threshold("moving", 0.01, "rms of update over rms of weight, momentum included", _APART)
 
+HIDDEN = 2  # maps, and more: the others than the last are hidden
+MANY_WEIGHTS = 16  # of fewer the level is a matter of chance
 _ADVICE = "`gainstage lr TARGET` measures how far it may go, and where to start."
 
 
@@ -93,7 +95,7 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if size > WILD.value:
         severity: Severity = "error" if size > WILD_ERROR.value else "warning"
         yield _too_high(trace, severity, size, WILD.value, _thrown(step, size))
-    elif what := _leapt(step, size):
+    elif what := _leapt(trace, step, size):
         yield _too_high(trace, "warning", size, LEAP.value, what)
     elif what := _calmer(trace) or _thrown_off(trace, step):
         yield _too_high(trace, "warning", size, WILD.value, what)
@@ -128,14 +130,14 @@ def _thrown(step: StepRecord, size: float) -> str:
     return f"{start} to {step.loss_after:.3g}, {size:.3g} times the higher of that and the loss at zero outputs"
 
 
-def _leapt(step: StepRecord, size: float) -> str:
+def _leapt(trace: Trace, step: StepRecord, size: float) -> str:
     """How the step turned the weights over, or raised the loss and moved them far; empty if it did neither."""
-    hidden = len(step.ratios) > 1
-    upheaval = step.update_ratio if step.update_ratio is not None and math.isfinite(step.update_ratio) else 0.0
     # A network without hidden layers is convex: what a step spoils the next ones mend.
-    if not hidden:
+    if len(step.ratios) < HIDDEN:
         return ""
-    if upheaval >= OVERTURNED.value:
+    upheaval = step.update_ratio if step.update_ratio is not None and math.isfinite(step.update_ratio) else 0.0
+    few = {parameter.name for parameter in trace.parameters if math.prod(parameter.shape) < MANY_WEIGHTS}
+    if upheaval >= OVERTURNED.value and sum(ratio.parameter not in few for ratio in step.ratios) >= HIDDEN:
         return f"moves the weights of the median layer by {upheaval:.2g} of their size"
     far = size >= LEAP.value and upheaval >= UPHEAVAL.value
     if not far and not (size >= FLUNG.value and upheaval >= SHIFT.value):
