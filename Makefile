@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-check bench-sweep bench-lr accuracy lab test-oldest clean
+.PHONY: demo test check format lint types imports zoo zoo-surgery bench bench-check bench-sweep bench-lr accuracy programs lab test-oldest clean
 
 demo: $(VENV)/.core
 	$(BIN)/gainstage tour
@@ -68,6 +68,12 @@ ACCURACY_STORE ?= accuracy-store
 ACCURACY_ARGS ?= --jobs 2 --zoo --publish
 accuracy: $(VENV)/.dev $(VENV)/.zoo
 	OMP_NUM_THREADS=1 PYTHONPATH=benchmarks:tests $(BIN)/python -m accuracy $(ACCURACY_STORE) $(ACCURACY_ARGS)
+
+# What is said of programs with bugs as users report them, and of the same without, without a trial and with one: a
+# quarter of an hour. Into docs/programs.md. A run that was stopped goes on with what PROGRAMS_STORE holds.
+PROGRAMS_STORE ?= programs-store
+programs: $(VENV)/.dev
+	OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m programs $(PROGRAMS_STORE) --jobs 2 --publish
 
 # Every claim of the lab at its quick preset, a quarter of an hour on two idle cores; its verdicts go into the package
 # and docs/verdicts.md. LAB_STORE must be a new folder, or that of a run which was stopped.
