@@ -50,10 +50,11 @@ def questions(pairs: Iterable[Pair]) -> list[Question]:
 
 def answer(question: Question) -> Answer:
     torch.set_num_threads(1)
-    program = next(pair for pair in PAIRS if pair.name == question.name).make(question.faulty)
-    started = time.perf_counter()
+    pair = next(pair for pair in PAIRS if pair.name == question.name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # which those whose programs these are overlooked as well
+        program = pair.make(question.faulty)
+        started = time.perf_counter()
         try:
             report = gs.check(
                 program.model, program.batches, program.loss, optimizer=program.optimizer, steps=question.steps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +10,6 @@ from torch import Tensor, nn
 
 from programs.pair import Pair, Program, pair
 from programs.reported_data import drawn, split
-
-# The users whose programs these are overlooked the warnings, too.
-warnings.filterwarnings("ignore", message="Using a target size")
-warnings.filterwarnings("ignore", message="enable_nested_tensor")
 
 
 def seasons(n: int) -> tuple[Tensor, Tensor]:

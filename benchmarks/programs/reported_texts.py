@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 
 import torch
@@ -11,9 +10,6 @@ from torch import Tensor, nn
 
 from programs.pair import Pair, Program, pair
 from programs.reported_data import drawn, split
-
-# What torch says of an encoder it cannot make faster is no part of any bug.
-warnings.filterwarnings("ignore", message="enable_nested_tensor")
 
 
 def keyed_texts(keys: Tensor, n: int) -> tuple[Tensor, Tensor]:

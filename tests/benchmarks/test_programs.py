@@ -24,6 +24,7 @@ def test_names_are_unique_and_causes_are_the_catalogues() -> None:
 
 
 # Every eighth: all of them are built by the benchmark.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("entry", PAIRS[::8], ids=lambda entry: entry.name)
 def test_programs_are_the_same_each_time_and_faulty_ones_are_others(entry: Pair) -> None:
     def facts(faulty: bool) -> list[torch.Tensor]:
