@@ -5,6 +5,19 @@ from __future__ import annotations
 from zlib import crc32
 
 from programs import (
+    mixed_decisions,
+    mixed_images,
+    mixed_points,
+    mixed_representations,
+    mixed_sequences,
+    mixed_signals,
+    mixed_sound_decisions,
+    mixed_sound_functions,
+    mixed_sound_graphs,
+    mixed_sound_images,
+    mixed_sound_representations,
+    mixed_sound_tables,
+    mixed_tables,
     published_decisions,
     published_generative,
     published_graphs,
@@ -50,7 +63,21 @@ REPORTED: tuple[Pair, ...] = (
     *reported_tables.PAIRS,
     *reported_texts.PAIRS,
 )
-MIXED: tuple[Pair, ...] = ()
+MIXED: tuple[Pair, ...] = (
+    *mixed_decisions.PAIRS,
+    *mixed_images.PAIRS,
+    *mixed_points.PAIRS,
+    *mixed_representations.PAIRS,
+    *mixed_sequences.PAIRS,
+    *mixed_signals.PAIRS,
+    *mixed_sound_decisions.PAIRS,
+    *mixed_sound_functions.PAIRS,
+    *mixed_sound_graphs.PAIRS,
+    *mixed_sound_images.PAIRS,
+    *mixed_sound_representations.PAIRS,
+    *mixed_sound_tables.PAIRS,
+    *mixed_tables.PAIRS,
+)
 PAIRS = (*PUBLISHED, *REPORTED, *MIXED)
 
 

@@ -15,7 +15,7 @@ from gainstage.diagnosis.suspicions import suspicions
 from gainstage.diagnosis.trial import short_trial
 from gainstage.rules import RULES
 from gainstage.rules.base import Finding
-from gainstage.rules.tried import PREDICTIONS, relief, weighed
+from gainstage.rules.tried import PREDICTIONS, far_behind, relief, weighed
 from gainstage.trace.records import Trace
 from gainstage.trace.training_records import EvaluationRecord, StepRecord, TrialRecord, VariantRecord
 from zoo.fingerprint import unchanged
@@ -83,8 +83,9 @@ def test_only_what_is_doubtful_is_run_without(name: str) -> None:
 def test_what_does_no_harm_is_not_said() -> None:
     report = checked(network(share=0.6), batches(INPUTS, LABELS), lr=1e-2)
     assert report.trace.trial is not None
-    assert [variant.change for variant in report.trace.trial.variants] == ["dropout"]
-    assert "ACT005" not in warned(report)
+    # A rate of 0.01 moves these weights so far that it is tried at a tenth as well.
+    assert [variant.change for variant in report.trace.trial.variants] == ["lr", "dropout"]
+    assert warned(report) == []
 
 
 def test_the_last_fifth_is_held_out_and_of_few_batches_none() -> None:
@@ -325,6 +326,11 @@ def test_a_trunk_that_is_frozen_as_it_was_drawn_is_tried_thawed(steps: int, expe
 @pytest.mark.parametrize(("in_eval", "expected"), [(1e-3, "info"), (0.1, "warning")])
 def test_a_fit_of_all_that_there_is(in_eval: float, expected: str) -> None:
     assert weighed_by(in_eval, unseen=False) == expected
+
+
+@pytest.mark.parametrize(("as_it_is", "expected"), [(0.8, True), (0.6, False)])
+def test_what_one_pass_does_not_show_has_to_have_cost_something(as_it_is: float, expected: bool) -> None:
+    assert far_behind(Trace((), 2.0, step=STEP, trial=TrialRecord(200, (2.2, 0.1))), (as_it_is, 0.1)) is expected
 
 
 @pytest.mark.parametrize(("without", "expected"), [(0.7, True), (1.9, False)])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.rules.signal import MAPS
-from gainstage.rules.tried import RELIEVED, relief, told
+from gainstage.rules.tried import BEHIND, RELIEVED, far_behind, relief, told
 from gainstage.trace.graph import consumers
 from gainstage.trace.records import LayerRecord, TensorRecord, Trace
 
@@ -28,7 +28,7 @@ UNIT = 1.0  # an offset hurts only where it is itself large against the weights'
         "INI003", "INI004", "INI005", "INI006", "INI009", "ACT001", "ACT002", "GRD001", "GRD002", "GRD003", "GRD004",
         "NRM002", "NRM007", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005", "DAT007",
     ),
-    thresholds=(SMALL, LARGE, OFFSET, RELIEVED),
+    thresholds=(SMALL, LARGE, OFFSET, RELIEVED, BEHIND),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -46,7 +46,8 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The inputs are far from zero mean and unit scale.
 
     What: a standard deviation below 0.03 or above 30, or a mean of more than 5 standard deviations; or a tenth to a
-        third of that, and a trial ends below 0.4 of its loss with standardised inputs.
+        third of that, and a trial ends above 0.35 of the loss of a network that knows nothing, and below 0.4 of that
+        end with standardised inputs.
     Why it hurts: initial weights and usual learning rates are made for inputs of unit scale; a large common mean
         drowns what tells samples apart.
     How measured: over all features, and over the widest feature where they differ, of the first batch.
@@ -74,7 +75,9 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
             )
             return
     # The scale that a norm takes away costs nothing, and a run without it is another run.
-    if ends is not None and floating and (not repaired or any(_uneven(tensor) for tensor in floating)):
+    doubtful = floating and (not repaired or any(_uneven(tensor) for tensor in floating))
+    # What one pass does not show has to have cost something: many a network learns faster from standardised inputs.
+    if ends is not None and doubtful and far_behind(trace, ends):
         yield _relieved(trace, floating, ends)
 
 

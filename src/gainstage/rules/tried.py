@@ -29,6 +29,12 @@ RELIEVED = Threshold(
     "× the loss that a trial ends with, without what is doubtful",
     "networks for development of make accuracy (docs/thresholds.md)",
 )
+BEHIND = Threshold(
+    "behind",
+    0.35,
+    "× the loss of a network that knows nothing, which a trial ends with as it is",
+    "networks for development of make accuracy: faults that one pass does not show from 0.42 (docs/thresholds.md)",
+)
 # Their findings say that a network trains slowly, badly or not at all; a trial that learns shows that this one does
 # not. The others' say that what is learned is not what is meant, or is not what inference computes.
 PREDICTIONS = frozenset((
@@ -63,6 +69,12 @@ def relief(trace: Trace, change: Change, limit: Threshold = RELIEVED) -> tuple[f
     if ignorant is not None and (ends[0] < LEARNED.value * ignorant or not ends[1] < KNOWING.value * ignorant):
         return None
     return ends
+
+
+def far_behind(trace: Trace, ends: tuple[float, float]) -> bool:
+    """Whether a trial that ends far better without what is doubtful has learned little as it is."""
+    ignorant = _ignorant(trace)
+    return ignorant is None or ends[0] >= BEHIND.value * ignorant
 
 
 def _ignorant(trace: Trace) -> float | None:
