@@ -72,6 +72,8 @@ def answers(asked: Sequence[Question], store: Path, workers: int) -> dict[Questi
     found = dict(_kept(store))
     missing = [question for question in asked if question not in found]
     store.parent.mkdir(parents=True, exist_ok=True)
+    if store.exists() and not store.read_bytes().endswith(b"\n"):
+        store.write_bytes(store.read_bytes() + b"\n")  # a run was killed while it wrote
     with store.open("a", encoding="utf-8") as file:
         for done, (question, said) in enumerate(_measured(missing, workers), 1):
             found[question] = said

@@ -51,7 +51,7 @@ def _overall(pairs: Sequence[Pair], answers: Answers) -> Iterator[str]:
             named = rate(_names(pair, answers, steps) for pair in chosen if pair.causes)
             false, right = rate(bool(said.codes) for said in well), rate(bool(said.codes) for said in ill)
             crashes = sum(bool(said.raised) for said in [*ill, *well])
-            seconds = median(said.seconds for said in [*ill, *well])
+            seconds = median(said.seconds for said in [*ill, *well] if not said.raised)
             precise = Rate(right.hits, right.hits + false.hits)
             yield f"| {half} | {mode} | {named} | {false} | {precise} | {crashes} | {seconds:.2g} s |"
     yield ""

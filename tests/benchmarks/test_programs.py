@@ -65,10 +65,17 @@ def test_the_page_counts_first_findings_and_false_alarms() -> None:
 def test_answers_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [Question(PAIRS[0].name, faulty, 0) for faulty in (True, False)]
     first = answers(asked, tmp_path / "answers.jsonl", 1)
-    monkeypatch.setattr("programs.asked.answer", lambda _: pytest.fail("it is there"))
     with (tmp_path / "answers.jsonl").open("a", encoding="utf-8") as file:
         file.write('[{"name": "cut o')
-    assert answers(asked, tmp_path / "answers.jsonl", 1) == first
+    further = Question(PAIRS[1].name, True, 0)
+    monkeypatch.setattr("programs.asked.answer", lambda question: {further: Answer(("X",), ("loss",), 0.1)}[question])
+    for _ in range(2):
+        assert answers([*asked, further], tmp_path / "answers.jsonl", 1)[further].codes == ("X",)
+    monkeypatch.setattr("programs.asked.answer", lambda _: pytest.fail("it is there"))
+    assert answers([*asked, further], tmp_path / "answers.jsonl", 1) == {
+        **first,
+        further: Answer(("X",), ("loss",), 0.1),
+    }
     assert first[asked[0]].causes[0] in PAIRS[0].causes
     assert first[asked[1]].codes == ()
 

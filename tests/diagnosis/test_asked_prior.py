@@ -110,3 +110,33 @@ def test_the_rule_speaks_of_codes_that_cannot_be_paid_for() -> None:
     assert codes(uneven) == ["OPT009"]
     assert codes(summed) == []
     assert codes(lambda o, t: 100 * F.mse_loss(o[0], t) + divergences(o).sum(1).mean()) == []
+
+
+def test_other_orders_of_the_outputs() -> None:
+    class Reordered(Coder):
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+            image, mean, log_variance = super().forward(x)
+            return image, torch.randn_like(mean), log_variance, mean
+
+    found = prior(Reordered(), lambda o, t: summed((o[0], o[3], o[2]), t))
+    assert found is not None
+    assert found.price == pytest.approx(1, rel=1e-3)
+
+
+def test_a_loss_that_keeps_what_it_said_or_counts() -> None:
+    class Keeping(nn.Module):
+        def forward(self, outputs: Outputs, targets: Tensor) -> Tensor:
+            self.last = divergences(outputs).sum(1).mean()
+            return F.mse_loss(outputs[0], targets) + self.last
+
+    class Counting:
+        steps = 0
+
+        def __call__(self, outputs: Outputs, targets: Tensor) -> Tensor:
+            self.steps += 1
+            return uneven(outputs, targets)
+
+    assert prior(Coder(), Keeping()) is None
+    counting = Counting()
+    assert prior(Coder(), counting) is not None
+    assert counting.steps == 1

@@ -154,3 +154,14 @@ def test_numbers_may_be_cut_like_their_targets() -> None:
 
     batch = torch.randn(6, 1, 10, 12), torch.randn(6, 3, 10, 12)
     assert gs.check(Segmenting(3), batch, squared, select="DAT006").findings == ()
+
+
+@pytest.mark.parametrize("flat", [lambda o: o.view(-1, 3), lambda o: o.flatten(1), lambda o: o.view(len(o), -1)])
+def test_one_place_is_none_among_others(flat: Layout) -> None:
+    model = nn.Sequential(Segmenting(3), nn.AdaptiveAvgPool2d(1))
+    batch = torch.randn(6, 1, 10, 12), torch.randint(3, (6,))
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(flat(outputs), targets)
+
+    assert gs.check(model, batch, loss, select="DAT006").findings == ()

@@ -119,3 +119,52 @@ def test_what_was_looked_at_stays_as_it_was() -> None:
     assert kinds(model, tokens, tokens) == [0]
     assert torch.equal(tokens, TOKENS)
     assert model.training
+
+
+def test_a_loss_or_a_model_that_shifts_the_tokens_itself() -> None:
+    def shifting(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(outputs[..., :-1], targets[:, 1:])
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Recurrent()
+
+        def forward(self, input_ids: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+            logits = self.body(input_ids)
+            return {"loss": shifting(logits, labels), "logits": logits}
+
+    report = gs.check(Recurrent(), (TOKENS, TOKENS), shifting, select="DAT008")
+    assert report.findings == ()
+    assert gs.check(Recurrent(), (TOKENS, TOKENS), nn.CrossEntropyLoss(), select="DAT008").findings
+    assert gs.check(Own(), {"input_ids": TOKENS, "labels": TOKENS}, select="DAT008").findings == ()
+
+
+def test_maps_of_codes_are_no_sequences() -> None:
+    class Pixels(nn.Module):
+        """Sees what is above and to the left of a place."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.codes, self.head = nn.Embedding(8, 6), nn.Conv2d(6, 8, 1)
+            self.above = nn.Conv2d(6, 6, (2, 3), padding=(0, 1))
+
+        def forward(self, codes: torch.Tensor) -> torch.Tensor:
+            rows = nn.functional.pad(self.codes(codes).movedim(-1, 1), (0, 0, 2, 0))
+            return self.head(self.above(rows)[:, :, :-1])
+
+    codes = torch.randint(8, (16, 6, 10))
+    assert kinds(Pixels(), codes, codes) == []
+
+
+def test_noise_of_the_models_own_is_no_leak() -> None:
+    class Noisy(Recurrent):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noise = torch.Generator().manual_seed(0)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            scores = super().forward(tokens)
+            return scores + 0.1 * torch.randn(scores.shape, generator=self.noise)
+
+    assert kinds(Noisy(), TOKENS[:, :-1], TOKENS[:, 1:]) == []

@@ -9,7 +9,7 @@ import pytest
 
 from gainstage.rules import rule_of
 from gainstage.rules.base import Finding, NotAssessed
-from gainstage.trace.records import Trace
+from gainstage.trace.records import ParameterRecord, Trace
 from gainstage.trace.training_records import OptimizerRecord, RatioRecord, StepRecord, TrialRecord, VariantRecord
 
 MOST = RatioRecord("0.weight", 0.01)
@@ -105,14 +105,38 @@ def test_not_judged_where_small_steps_may_be_right(step: dict[str, object], reas
     [
         (4.8, 0.5, ["warning"]), (4.8, 0.1, []), (3.0, 0.5, []), (4.8, math.inf, []),
         (12.0, 0.1, ["warning"]), (12.0, 0.04, []),
-        (2.0, 0.9, ["warning"]), (2.0, 0.7, []),
     ],
 )  # fmt: skip
-def test_a_step_that_turns_the_weights_over_or_raises_the_loss(after: float, ratio: float, expected: list[str]) -> None:
+def test_a_step_that_moves_the_weights_far_and_raises_the_loss(after: float, ratio: float, expected: list[str]) -> None:
     hidden = (MOST, MOST)
     assert codes("OPT001", loss_after=after, update_ratio=ratio, ratios=hidden) == expected
     # A single layer is convex.
     assert codes("OPT001", loss_after=after, update_ratio=ratio, ratios=hidden[:1]) == []
+
+
+def weight(name: str, rms: float, *shape: int) -> ParameterRecord:
+    return ParameterRecord(name, shape, "float32", True, True, mean=0.0, std=rms, rms=rms, max_abs=3 * rms)
+
+
+@pytest.mark.parametrize(
+    ("move", "rms", "shape", "expected"),
+    [
+        (0.9, 0.1, (64, 64), ["warning"]), (0.7, 0.1, (64, 64), []),
+        (0.9, 1e-3, (64, 64), []),  # far below their usual level they have to grow
+        (0.9, 0.1, (3, 4), []),
+    ],
+)  # fmt: skip
+def test_a_step_that_turns_the_weights_over(
+    move: float, rms: float, shape: tuple[int, ...], expected: list[str]
+) -> None:
+    names = ("0.weight", "2.weight")
+    step = replace(STEP, ratios=tuple(RatioRecord(name, move) for name in names))
+    trace = Trace((), loss=2.4, step=step, parameters=tuple(weight(name, rms, *shape) for name in names))
+    found = [result for result in rule_of("OPT001").check(trace) if isinstance(result, Finding)]
+    assert [finding.severity for finding in found] == expected
+    assert all(finding.value == pytest.approx(0.9) and finding.threshold == 0.8 for finding in found)
+    # A single layer is convex.
+    assert list(rule_of("OPT001").check(replace(trace, step=replace(step, ratios=step.ratios[:1])))) == []
 
 
 SMALL = RatioRecord("weight", 5e-3)

@@ -29,8 +29,13 @@ def squared(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return ((targets - outputs) ** 2).mean()
 
 
+def by_hand(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    odds = outputs.sigmoid()
+    return -(targets * odds.log() + (1 - targets) * (1 - odds).log()).mean()
+
+
 @pytest.mark.filterwarnings("ignore:Using a target size")
-@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss(), squared])
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss(), squared, by_hand])
 def test_predictions_and_targets_that_are_not_paired(loss: Loss) -> None:
     column, row = nn.Linear(16, 1), nn.Sequential(nn.Linear(16, 1), nn.Flatten(0))
     assert spoken("DAT002", column, (INPUTS, TARGETS), loss) == ["error broadcast"]
@@ -54,13 +59,40 @@ def test_a_loss_may_bear_the_name_of_another(loss: Loss, expected: list[str]) ->
 
 
 @pytest.mark.filterwarnings("ignore:Using a target size")
-@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), squared])
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), squared, by_hand])
 def test_one_output_against_several_targets_of_its_sample(loss: Loss) -> None:
     one_hot = torch.eye(3)[torch.randint(3, (64,))]
     assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, one_hot), loss) == ["error one_to_several"]
     assert spoken("DAT002", nn.Linear(16, 3), (INPUTS, one_hot), loss) == []
     # Several quantiles of one target.
     assert spoken("DAT002", nn.Linear(16, 3), (INPUTS, TARGETS[:, None]), loss) == []
+
+
+def test_several_targets_of_one_output_may_be_meant() -> None:
+    bounds = torch.stack([TARGETS - 1, TARGETS + 1], 1)
+
+    def between(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        beside = outputs - targets
+        return (beside[:, 0].clamp(max=0) ** 2 + beside[:, 1].clamp(min=0) ** 2).mean()
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.row = nn.Linear(16, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.row(x).mean(0, keepdim=True)
+
+    assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, bounds), between) == []
+    assert spoken("DAT002", Shared(), (INPUTS, torch.randn(64, 10)), squared) == []
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_a_mean_that_is_compared_first_hides_nothing() -> None:
+    def biased(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.mse_loss(outputs, targets) + 0.1 * (outputs.mean() - targets).mean() ** 2
+
+    assert spoken("DAT002", nn.Linear(16, 1), (INPUTS, TARGETS), biased) == ["error broadcast"]
 
 
 @pytest.mark.parametrize(

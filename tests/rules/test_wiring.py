@@ -454,3 +454,20 @@ def test_a_gradient_that_is_no_number_is_not_said_to_be_missing() -> None:
     report = gs.check(nn.Linear(8, 4), (torch.randn(16, 8), torch.randn(16, 4)), distance)
     assert report.findings[0].code == "NUM001"
     assert "GRD003" not in [finding.code for finding in report.findings]
+
+
+class Watched(nn.Module):
+    """Looks at an embedding on the way, and reads another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.watched, self.head = nn.Embedding(20, 8), nn.Embedding(20, 8), nn.Linear(8, 3)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.level = float(self.watched(tokens).detach().norm())
+        return self.head(self.read(tokens))
+
+
+def test_an_embedding_may_be_looked_up_for_another_end() -> None:
+    report = gs.check(Watched(), (torch.randint(20, (64,)), torch.arange(64) % 3), select="GRD003")
+    assert [finding.severity for finding in report.findings] == ["info"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gainstage.diagnosis.passes import copied_loss
 from gainstage.trace import call
 from gainstage.trace.records import LossRecord
 from gainstage.trace.subject import Subject
@@ -57,7 +57,10 @@ def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> LossR
         return loss
     if not 0 < outputs.numel() <= MOST or outputs.ndim == 0:
         return loss
-    ask = copy.deepcopy(subject.loss) if isinstance(subject.loss, torch.nn.Module) else subject.loss
+    try:
+        ask = copied_loss(subject.loss)
+    except Exception:  # It may keep what cannot be copied, as tensors with a history.
+        return loss
     outputs, targets = outputs.detach(), targets.detach()
     for found in (_takes, _prefers, _breaks):
         try:

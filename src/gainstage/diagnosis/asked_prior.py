@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gainstage.diagnosis.passes import copied_loss
 from gainstage.trace import call
 from gainstage.trace.records import LossRecord
 from gainstage.trace.subject import Subject
 from gainstage.trace.target_records import PriorRecord
 
-# Asking costs some twenty losses, which of more outputs than this would be no longer free.
+# Asking costs a dozen losses, which of more outputs than this would be no longer free.
 MOST = 1_000_000
 # A code of two values: means of ± 1.5, log-variances of -1.5. What of it is KL divergence is the same for every loss.
 MEAN, LOG_VARIANCE = 1.5, -1.5
@@ -29,8 +31,8 @@ def asked_prior(subject: Subject, outputs: Any, loss: LossRecord | None) -> Loss
     """The record of the subject's loss with the price of a code, where the outputs are a reconstruction and a code.
 
     A code is two outputs of one shape whose divergence from a normal prior the loss has, whatever the reconstruction
-    is: means and logarithms of variances, or of standard deviations. It costs some twenty losses, and no pass of the
-    model.
+    is: means and logarithms of variances, or of standard deviations. It costs a dozen losses for each pair of outputs
+    that may be one, and no pass of the model.
 
     Args:
         subject: With a loss of its own; stays as it is.
@@ -42,26 +44,37 @@ def asked_prior(subject: Subject, outputs: Any, loss: LossRecord | None) -> Loss
     targets = call.unpack(call.to_device(subject.batches.first(), subject.model)).targets
     if not isinstance(targets, Tensor) or not targets.is_floating_point() or targets.numel() > MOST:
         return loss
-    ask = copy.deepcopy(subject.loss) if isinstance(subject.loss, torch.nn.Module) else subject.loss
     try:
-        prior = _asked(_Asking(ask, outputs, targets.detach()))
+        # What a loss warns of here is no matter of the outputs that it was made for.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ask = copied_loss(subject.loss)
+            found = (
+                _asked(_Asking(ask, outputs, targets.detach(), image, code)) for image, code in _parts(outputs, targets)
+            )
+            prior = next((prior for prior in found if prior is not None), None)
     except Exception:  # It may take no other outputs than its own.
         return loss
     return loss if prior is None else replace(loss, prior=prior)
 
 
+def _parts(outputs: Sequence[Any], targets: Tensor) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Where the reconstruction may stand, and means and logarithms of variances."""
+    numbers = [i for i, entry in enumerate(outputs) if isinstance(entry, Tensor) and entry.is_floating_point()]
+    image = next((i for i in numbers if outputs[i].numel() == targets.numel()), None)
+    if image is None:
+        return
+    codes = [i for i in numbers if i != image and outputs[i].ndim > 1]
+    yield from ((image, (i, j)) for i, j in permutations(codes, 2) if outputs[i].shape == outputs[j].shape)
+
+
 class _Asking:
     """The loss of a reconstruction and a code in the model's own form of outputs."""
 
-    def __init__(self, ask: Any, outputs: Sequence[Any], targets: Tensor) -> None:
+    def __init__(self, ask: Any, outputs: Sequence[Any], targets: Tensor, image: int, code: tuple[int, int]) -> None:
         self.ask, self.targets, self.listed = ask, targets, isinstance(outputs, list)
         self.outputs = [entry.detach() if isinstance(entry, Tensor) else entry for entry in outputs]
-        numbers = [i for i, entry in enumerate(self.outputs) if isinstance(entry, Tensor) and entry.is_floating_point()]
-        self.image = next(i for i in numbers if self.outputs[i].numel() == targets.numel())
-        codes = [i for i in numbers if i != self.image and self.outputs[i].ndim >= 2]
-        self.code = next(
-            (i, j) for i in codes for j in codes if i < j and self.outputs[i].shape == self.outputs[j].shape
-        )
+        self.image, self.code = image, code
 
     def said(self, image: Tensor, mean: Tensor, log_variance: Tensor) -> float:
         entries = list(self.outputs)
@@ -75,7 +88,8 @@ class _Asking:
 
 def _asked(asking: _Asking) -> PriorRecord | None:
     targets = asking.targets
-    zero = torch.zeros_like(asking.outputs[asking.code[0]])
+    code = asking.outputs[asking.code[0]]
+    zero = code.new_zeros(code.shape)  # laid out in a row, whatever the model's own is
     one = torch.ones_like(zero)
     constant = targets.mean(0, keepdim=True).expand_as(targets)
     right, best = _least(asking, targets, zero)
@@ -98,8 +112,9 @@ def _asked(asking: _Asking) -> PriorRecord | None:
 def _least(asking: _Asking, image: Tensor, zero: Tensor) -> tuple[Tensor, float]:
     """The form of the image that has the least loss, as it is or as logits, and that loss."""
     within = bool(((image >= 0) & (image <= 1)).all())
+    edge = max(EDGE, torch.finfo(image.dtype).eps)
     least = image, math.inf
-    for form in (image, torch.logit(image.clamp(EDGE, 1 - EDGE))) if within else (image,):
+    for form in (image, torch.logit(image.clamp(edge, 1 - edge))) if within else (image,):
         try:
             loss = asking.said(form, zero, zero)
         except (RuntimeError, ValueError):  # Losses of probabilities refuse logits.

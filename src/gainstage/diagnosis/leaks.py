@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from gainstage.diagnosis.passes import inputs_of, said
+from gainstage.diagnosis.passes import answered, copied_batch, copied_loss, inputs_of
 from gainstage.trace import call
 from gainstage.trace.subject import Subject
 from gainstage.trace.target_records import LeakRecord
@@ -16,6 +16,7 @@ from gainstage.trace.target_records import LeakRecord
 # So many sequences are run; they are a small part of a batch's cost.
 FEW = 2
 SHORTEST, FEWEST_KNOWN = 4, 8
+FLAT = 2  # dimensions: sequences of ids
 # A series that stays as it is for long equals itself one step on.
 CHANGING = 0.5
 # Sums in another order differ by rounding; what an attended token adds is more of the outputs' spread.
@@ -25,7 +26,7 @@ EXACT = 1e-4
 def leaked_targets(subject: Subject, seed: int = 0) -> LeakRecord | None:
     """What the outputs have seen of their targets, where those are the inputs, or the inputs one step on.
 
-    It costs two forward passes on two sequences, and none where the targets are no such thing.
+    It costs three forward passes on two sequences, and none where the targets are no such thing.
 
     Args:
         subject: Whose first batch it is; stays as it is.
@@ -65,8 +66,8 @@ def _shift(given: Tensor, targets: Tensor, along: int) -> int | None:
     aimed = targets.narrow(along, 0, steps - 1)
     if bool((aimed == later)[counting].all()):
         return 1
-    # Of numbers that are to be given back a network with a bottleneck has something to learn.
-    same = not targets.is_floating_point() and bool((targets == given)[known].all())
+    # Of numbers that are to be given back, or of pictures, a network has something to learn.
+    same = given.ndim == FLAT and not targets.is_floating_point() and bool((targets == given)[known].all())
     return 0 if same else None
 
 
@@ -79,21 +80,47 @@ def _seen(subject: Subject, batch: Any, number: int, along: int, shift: int, see
         return (tensor.narrow(samples, 0, FEW) if of_all else tensor).clone()
 
     batch = pytree.tree_map_only(torch.Tensor, few, batch)
-    before = said(subject, batch, seed)
+    before = answered(subject, batch, seed)
     place = steps // 2
-    entry = inputs_of(batch)[number].select(along, place)
-    entry.copy_(_another(entry, inputs_of(batch)[number]))
-    after = said(subject, batch, seed)
-    if before is None or after is None or before.shape != after.shape or not bool(before.isfinite().all()):
+    changed = copied_batch(batch)
+    entry = inputs_of(changed)[number].select(along, place)
+    entry.copy_(_another(entry, inputs_of(changed)[number]))
+    after = answered(subject, changed, seed)
+    if not isinstance(before, Tensor) or before.shape != after.shape or not bool(before.isfinite().all()):
         return None
     sizes = [dim for dim in range(before.ndim) if before.shape[dim] == steps]
     spread = float(before.double().std())
-    if len(sizes) != 1 or not spread:
+    if len(sizes) != 1 or not spread or not _paired(subject, before, batch, (along, sizes[0], place)):
+        return None
+    # A model may draw noise that no seed of torch's reaches.
+    if not torch.equal(before, answered(subject, batch, seed)):
         return None
     moved = (after - before).double().abs()
     at = float(moved.select(sizes[0], place).max()) / spread
     ahead = float(moved.select(sizes[0], place - 1).max()) / spread
     return LeakRecord(shift, at > EXACT, ahead > EXACT)
+
+
+def _paired(subject: Subject, outputs: Tensor, batch: Any, where: tuple[int, int, int]) -> bool:
+    """Whether the loss sets the output at a place against the target there, and does not shift them by itself.
+
+    Args:
+        where: The dimension of the steps in the targets and in the outputs, and the place.
+    """
+    along, among, place = where
+    targets = call.unpack(batch).targets
+    asked = subject if subject.loss is None else subject.replace(loss=copied_loss(subject.loss))
+
+    def slope(of: Tensor) -> Tensor:
+        with torch.enable_grad():
+            said = outputs.detach().clone().requires_grad_(True)
+            _, _, compute = call.choose_loss(asked, said, of)
+            return torch.autograd.grad(call.scalar_loss(compute(), "loss"), said)[0]
+
+    other = targets.clone()
+    other.select(along, place).copy_(_another(targets.select(along, place), targets))
+    moved = (slope(other) - slope(targets)).abs().movedim(among, 0).flatten(1).sum(1)
+    return bool(moved.any()) and int(moved.argmax()) == place
 
 
 def _another(entry: Tensor, all_of_them: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from gainstage.trace import call
@@ -25,8 +27,29 @@ def copied_batch(batch: Any) -> Any:
     return pytree.tree_map_only(torch.Tensor, torch.clone, batch)
 
 
-def said(subject: Subject, batch: Any, seed: int) -> Tensor | None:
-    """What the model predicts in eval mode; the model and the batch stay as they are."""
+def answered(subject: Subject, batch: Any, seed: int) -> Any:
+    """What the model returns in eval mode; the model and the batch stay as they are."""
     with undisturbed(subject.model, seed=seed):
         set_mode(subject.model.modules(), training=False)
-        return call.prediction(returned(subject.model, copied_batch(batch)))
+        return returned(subject.model, copied_batch(batch))
+
+
+def said(subject: Subject, batch: Any, seed: int) -> Tensor | None:
+    """What the model predicts in eval mode."""
+    return call.prediction(answered(subject, batch, seed))
+
+
+def copied_loss(loss: Any) -> Any:
+    """A loss that may be asked without the user's own taking note of it: a copy where it keeps a state.
+
+    Of a method, or of an object that holds a network, it is itself: these are not to be copied for a few numbers.
+
+    Raises:
+        RuntimeError: if it holds what cannot be copied, as tensors with a history.
+    """
+    held = vars(loss).values() if hasattr(loss, "__dict__") else ()
+    if isinstance(loss, MethodType) or (
+        not isinstance(loss, nn.Module) and any(isinstance(v, nn.Module) for v in held)
+    ):
+        return loss
+    return copy.deepcopy(loss)

@@ -95,8 +95,11 @@ def lr_too_high(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if size > WILD.value:
         severity: Severity = "error" if size > WILD_ERROR.value else "warning"
         yield _too_high(trace, severity, size, WILD.value, _thrown(step, size))
-    elif what := _leapt(trace, step, size):
+    elif what := _leapt(step, size):
         yield _too_high(trace, "warning", size, LEAP.value, what)
+    elif (upheaval := _overturned(trace, step)) >= OVERTURNED.value:
+        what = f"moves the weights of the median layer by {upheaval:.2g} of their size"
+        yield _too_high(trace, "warning", upheaval, OVERTURNED.value, what)
     elif what := _calmer(trace) or _thrown_off(trace, step):
         yield _too_high(trace, "warning", size, WILD.value, what)
 
@@ -130,19 +133,34 @@ def _thrown(step: StepRecord, size: float) -> str:
     return f"{start} to {step.loss_after:.3g}, {size:.3g} times the higher of that and the loss at zero outputs"
 
 
-def _leapt(trace: Trace, step: StepRecord, size: float) -> str:
-    """How the step turned the weights over, or raised the loss and moved them far; empty if it did neither."""
+def _leapt(step: StepRecord, size: float) -> str:
+    """How the step raised the loss and moved the weights far at once; empty if it did not do both."""
     # A network without hidden layers is convex: what a step spoils the next ones mend.
     if len(step.ratios) < HIDDEN:
         return ""
     upheaval = step.update_ratio if step.update_ratio is not None and math.isfinite(step.update_ratio) else 0.0
-    few = {parameter.name for parameter in trace.parameters if math.prod(parameter.shape) < MANY_WEIGHTS}
-    if upheaval >= OVERTURNED.value and sum(ratio.parameter not in few for ratio in step.ratios) >= HIDDEN:
-        return f"moves the weights of the median layer by {upheaval:.2g} of their size"
     far = size >= LEAP.value and upheaval >= UPHEAVAL.value
     if not far and not (size >= FLUNG.value and upheaval >= SHIFT.value):
         return ""
     return f"{_thrown(step, size)}, and moves the weights of the median layer by {upheaval:.2g} of their size"
+
+
+def _overturned(trace: Trace, step: StepRecord) -> float:
+    """The median, over the matrices of a network with hidden layers, of the step over the weights; or 0.
+
+    Weights below their usual level have to grow, and are taken at that level; tables and matrices of a few weights are
+    left out: of these the level is a matter of choice or chance.
+    """
+    tables = {name for layer in trace.layers if layer.kind == "embedding" for name in layer.parameters}
+    named = {parameter.name: parameter for parameter in trace.parameters}
+    found: list[float] = []
+    for ratio in step.ratios:
+        weight = named.get(ratio.parameter)
+        if weight is None or ratio.parameter in tables or math.prod(weight.shape) < MANY_WEIGHTS or not weight.rms:
+            continue
+        usual = 1 / math.sqrt(3 * max(1, math.prod(weight.shape[1:])))  # of torch's default
+        found.append(ratio.ratio * min(1.0, weight.rms / usual))
+    return median(found) if len(found) >= HIDDEN and math.isfinite(median(found)) else 0.0
 
 
 def _calmer(trace: Trace) -> str:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
+from gainstage.rules.pairing import unpaired
 from gainstage.rules.tried import HALFWAY, RELIEVED, relief, told
 from gainstage.trace.records import LossRecord, TensorRecord, Trace
-from gainstage.trace.target_records import AskedLoss, CrossingRecord, FurtherLabels, LabelRecord
+from gainstage.trace.target_records import AskedLoss, FurtherLabels, LabelRecord
 
 ALIKE = Threshold("alike", 16, "samples with one target of several values", "a few may be copies of one another")
 MANY = Threshold(
@@ -59,7 +60,8 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     When it is a false alarm: labels that the loss ignores, targets that are NaN where the loss leaves them out, and
         labels that the loss makes itself (contrastive learning) are not reported. A class that has nearly all samples
         may fill a batch; of two classes that is worth knowing only, and so are targets that are all 0 or 1, as of a
-        network that puts out its own residual or of one half of a GAN.
+        network that puts out its own residual or of one half of a GAN. One output may be meant for several targets, as
+        of more than one judge: of a loss by hand that is reported for one-hot targets alone.
     Fix: labels from 0 to classes - 1; targets of the outputs' shape (targets.unsqueeze(1), or outputs.squeeze(1));
         shuffle the data.
     References: PyTorch, CrossEntropyLoss, BCEWithLogitsLoss, broadcasting semantics.
@@ -70,7 +72,7 @@ def bad_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
         yield NotAssessed("DAT002", "needs targets: the batch has none")
         return
     fault = (
-        _broken(trace, loss) or _unsigned(trace, loss) or _crossed(trace, loss.crossing) or _alike(trace, loss.labels)
+        _broken(trace, loss) or _unsigned(trace, loss) or unpaired(trace, loss.crossing) or _alike(trace, loss.labels)
     )
     if fault is not None:
         yield fault
@@ -146,48 +148,6 @@ def _improbable(who: str, low: float, high: float, far: float) -> Finding:
         "classes or more, one output for each and CrossEntropyLoss.",
         "probabilities", far, BEYOND.value,
     )  # fmt: skip
-
-
-def _crossed(trace: Trace, crossing: CrossingRecord | None) -> Finding | None:
-    """Silent broadcasting, if the batch and the model themselves have those shapes: others are of someone's making."""
-    if crossing is None:
-        return None
-    outputs, targets = [t.shape for t in trace.outputs], [t.shape for t in trace.targets]
-    if crossing.prediction in outputs and crossing.target in targets and crossing.result == crossing.target:
-        return _one_to_several(crossing)
-    pairs = [
-        (output, target)
-        for output in outputs
-        for target in targets
-        if len(output) != len(target)
-        and _squeezed(output) == _squeezed(target) == _squeezed(crossing.prediction) == _squeezed(crossing.target)
-    ]
-    if not pairs:
-        return None
-    output, target = pairs[0]
-    return _finding(
-        "error", f"Outputs of shape {output} meet targets of shape {target} in {crossing.op}: torch broadcasts them to "
-        f"{crossing.result}, each prediction against the targets of all samples.",
-        "The best that such a loss can be brought to is one and the same prediction, the mean, for every sample.",
-        "Give both one shape: targets.reshape(outputs.shape), or outputs.squeeze(-1).",
-        "broadcast", float(math.prod(crossing.result)), float(math.prod(output)),
-    )  # fmt: skip
-
-
-def _one_to_several(crossing: CrossingRecord) -> Finding:
-    several = math.prod(crossing.target) // math.prod(crossing.prediction)
-    return _finding(
-        "error", f"Outputs of shape {crossing.prediction} meet targets of shape {crossing.target} in {crossing.op}: "
-        f"torch broadcasts each output against {several} targets.",
-        "The best that such a loss can be brought to is their mean, which of one-hot classes is the same for all.",
-        f"Give the model as many outputs as the targets have, here {several} for each of its own; or targets of one "
-        "column.",
-        "one_to_several", float(math.prod(crossing.result)), float(math.prod(crossing.prediction)),
-    )  # fmt: skip
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(size for size in shape if size != 1)
 
 
 def _one_value(trace: Trace) -> Finding | None:

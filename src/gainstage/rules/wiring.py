@@ -153,7 +153,9 @@ def _dropped(trace: Trace) -> Finding | None:
     # The last one of a list whose others are heard: the stream that it adds to ends before it.
     places = [_place(layer) for layer in dropped]
     last = all(list_ and max((at for other, at in listed if other == list_), default=at) < at for list_, at in places)
-    severity: Severity = "info" if last else "warning"
+    # Tables are looked up for other ends, too, where the outputs are made of something else.
+    looked_up = bool(heard) and all(layer.kind == "embedding" for layer in dropped)
+    severity: Severity = "info" if last or looked_up else "warning"
     return Finding(
         "GRD003", "no-gradient", severity, "wiring", dropped[0].module,
         message=f"What is computed by {some(names)} goes nowhere: neither the loss nor the model's output is made of "

@@ -173,8 +173,9 @@ class RecordingMode(TorchDispatchMode):
                     f"{self.labels.classes} outputs, got {self.labels.low:.0f} to {self.labels.high:.0f} "
                     f"({self.labels.outside} outside). Renumber them, or give the model more outputs."
                 )
-        if self.crossing is None:
-            self.crossing = targets.crossing_record(facts.name, args, self.provenance)
+        crossing = targets.crossing_record(facts.name, args, self.provenance)
+        if crossing is not None and (self.crossing is None or (crossing.mutual and not self.crossing.mutual)):
+            self.crossing = crossing
 
     def _assign(self, tensors: list[torch.Tensor], origin: Origin) -> None:
         for tensor in tensors:

@@ -37,4 +37,6 @@ def exchanged(before: Sequence[int], after: Sequence[int]) -> bool:
 
 def beheaded(before: Sequence[int], after: Sequence[int]) -> bool:
     """Whether (samples, channels, places) are cut into rows of as many values as there are channels."""
-    return len(before) > 2 and len(after) == 2 and 1 < before[1] == after[1] != before[-1]
+    if len(before) <= 2 or len(after) != 2 or before[0] == after[0]:  # one place alone is none among others
+        return False
+    return 1 < before[1] == after[1] != before[-1]

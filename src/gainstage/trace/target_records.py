@@ -119,6 +119,11 @@ class CrossingRecord:
     target: tuple[int, ...]
     result: tuple[int, ...]
 
+    @property
+    def mutual(self) -> bool:
+        """Whether targets were spread against predictions as well: each against all others."""
+        return self.result != self.target
+
 
 @dataclass(frozen=True)
 class LeakRecord:

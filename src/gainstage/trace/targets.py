@@ -14,11 +14,12 @@ from gainstage.trace.target_records import CrossingRecord, LabelRecord
 
 _CLASSES = ("nll_loss_forward", "nll_loss2d_forward", "nll_loss_nd")
 _PROBABILITIES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
-_DIFFERENCES = ("mse_loss", "smooth_l1_loss", "huber_loss", "sub", "rsub")
+# Of a cross-entropy by hand it is the product with the targets.
+_PAIRINGS = ("mse_loss", "smooth_l1_loss", "huber_loss", "sub", "rsub", "mul")
 # A vocabulary over all tokens of a batch would be copied to no gain: some thousands of predictions tell the same.
 MOST_SCORES = 2**20
 UNIT_SUM = 0.01  # of probabilities, in half precision
-LOOKED_AT = frozenset((*_CLASSES, *_PROBABILITIES, *_DIFFERENCES))
+LOOKED_AT = frozenset((*_CLASSES, *_PROBABILITIES, *_PAIRINGS))
 
 
 def label_record(
@@ -122,7 +123,7 @@ def crossing_record(name: str, args: tuple[Any, ...], provenance: Provenance) ->
 
     One target against many predictions, as of quantiles, is none; both ways at once is each against all others.
     """
-    if name not in _DIFFERENCES or len(args) < 2 or not all(isinstance(arg, torch.Tensor) for arg in args[:2]):
+    if name not in _PAIRINGS or len(args) < 2 or not all(isinstance(arg, torch.Tensor) for arg in args[:2]):
         return None
     left, right = _own_shape(args[0]), _own_shape(args[1])
     rank = max(len(left), len(right))
@@ -133,7 +134,8 @@ def crossing_record(name: str, args: tuple[Any, ...], provenance: Provenance) ->
     if computed[0] == computed[1]:
         return None
     prediction, target = (left, right) if computed[0] else (right, left)
-    if not any(ours == 1 < theirs for ours, theirs in zip(prediction, target, strict=True)):
+    # A single number is a mean or a sum, and set against all targets by intent.
+    if not any(ours == 1 < theirs for ours, theirs in zip(prediction, target, strict=True)) or max(prediction) == 1:
         return None
     return CrossingRecord(name, prediction, target, tuple(map(max, prediction, target)))
 
