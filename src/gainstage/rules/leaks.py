@@ -9,19 +9,20 @@ from gainstage.trace.records import Trace
 
 
 @rule(
-    "DAT008", "leaked-targets", severities=("warning",), cause="data", status="preview",
+    "DAT008", "leaked-targets", severities=("warning", "info"), cause="data", status="preview",
     bad="""
         import torch, gainstage as gs
         from torch import nn
         class Writer(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.words, self.cell = nn.Embedding(50, 16), nn.GRU(16, 32, batch_first=True)
-                self.head = nn.Linear(32, 50)
+                self.words = nn.Embedding(50, 16)
+                self.cell = nn.GRU(16, 32, batch_first=True, bidirectional=True)  # it reads what it is to predict
+                self.head = nn.Linear(64, 50)
             def forward(self, x):
                 return self.head(self.cell(self.words(x))[0]).transpose(1, 2)
-        tokens = torch.randint(50, (64, 20))
-        subject = gs.Subject(Writer(), (tokens, tokens))  # it is to say what it was just told
+        tokens = torch.randint(50, (64, 21))
+        subject = gs.Subject(Writer(), (tokens[:, :-1], tokens[:, 1:]))
     """,
     good="""
         import torch, gainstage as gs
@@ -40,7 +41,7 @@ from gainstage.trace.records import Trace
 def leaked_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The network is to predict what it is shown.
 
-    What: the targets are the inputs one step on, and an output changes with the input that is its target; or the
+    What: the targets are the inputs one step on, and an output changes with the input that is its target. Info: the
         targets are the tokens themselves, and an output has seen its own and no later ones.
     Why it hurts: the loss falls quickly to nearly nothing, because the answer is copied; what is to be predicted later
         is not there to be copied.
@@ -69,7 +70,7 @@ def leaked_targets(trace: Trace) -> Iterator[Finding | NotAssessed]:
         )  # fmt: skip
     else:
         yield Finding(
-            "DAT008", "leaked-targets", "warning", "data", "",
+            "DAT008", "leaked-targets", "info", "data", "",
             message="Targets are the input tokens themselves, and the output at a place has seen the token there.",
             why="The answer is copied: the loss falls to nearly nothing, and nothing is learned that predicts.",
             advice="Shift them by one: inputs tokens[:, :-1], targets tokens[:, 1:].",
