@@ -36,7 +36,8 @@ outset. A *false alarm* is any warning or error on a program without a bug. *Pre
 alarm that have a bug. Intervals are Wilson's, at 95 %.
 
 The programs that were looked at while the rules were worked on are a half of two sets, by a checksum of their names.
-The others were first judged when the rules stood (docs/thresholds.md), and are the better forecast of other programs.
+The others are the better forecast of other programs, but not a blind one any more: what they were judged to be at the
+first look, and what was changed after it, stands at the end of docs/thresholds.md.
 """
 
 
