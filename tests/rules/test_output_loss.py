@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -297,3 +299,33 @@ def test_masks_that_are_still_a_picture() -> None:
     masks = 255.0 * (torch.arange(96) % 2).reshape(32, 3)
     said = {finding.code: finding.cause for finding in found(ending(nn.Sigmoid()), masks, nn.MSELoss())}
     assert said["ACT004"] == "data"
+
+
+def compared(outputs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    """Each output is to be most like itself among those of the batch."""
+    return F.cross_entropy(outputs @ outputs.T, torch.arange(len(outputs)))
+
+
+def in_the_first_half(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Squared errors of what a mask leaves."""
+    return (((outputs - F.one_hot(targets, 3)) * (targets < 0)[:, None]) ** 2).sum()
+
+
+def hinge(outputs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return F.relu(outputs - 20).mean()
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(1, [("ACT004", "batch-size")]), (2, [])])
+def test_a_loss_that_compares_the_samples_of_a_batch_needs_several(
+    samples: int, expected: list[tuple[str, str]]
+) -> None:
+    report = gs.check(ending(), (X[:samples], LABELS[:samples]), compared)
+    assert [(f.code, f.cause) for f in report.findings if f.severity != "info"] == expected
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(in_the_first_half, [("ACT004", "loss")]), (hinge, [])])
+def test_a_loss_of_zero_is_a_fault_only_if_it_is_zero_for_all_outputs(
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], expected: list[tuple[str, str]]
+) -> None:
+    report = gs.check(ending(), (X, LABELS), loss)
+    assert [(f.code, f.cause) for f in report.findings if f.severity != "info"] == expected

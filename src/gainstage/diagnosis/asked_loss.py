@@ -11,10 +11,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from gainstage.diagnosis.passes import copied_loss
 from gainstage.trace import call
-from gainstage.trace.records import LossRecord
+from gainstage.trace.records import LossRecord, Trace
 from gainstage.trace.subject import Subject
 from gainstage.trace.target_records import AskedLoss
 
@@ -35,6 +36,9 @@ _SQUASHING_LOSSES = frozenset(("log_softmax", "binary_cross_entropy_with_logits"
 # Of sure and wrong answers over an undecided one's: below 2 if squashed twice, and 20 or more if once; four times with
 # a focal loss's weight.
 REACH = 8.0
+
+# Of outputs that a loss is asked for to see whether it reads them: a hinge's loss is zero for some, not for all.
+SCALES = (0.1, 1.0, 10.0, 100.0)
 
 Said = Callable[[Tensor], float]
 Asked = Callable[[Any, Any], Any]
@@ -71,6 +75,47 @@ def asked_loss(subject: Subject, outputs: Any, loss: LossRecord | None) -> LossR
         except Exception:  # It may take no other outputs or targets than its own.
             continue
     return loss
+
+
+def indifferent(subject: Subject, returned: Any, trace: Trace) -> bool:
+    """Whether the loss of the first batch is the same whatever the outputs are.
+
+    It is asked only where no parameter has a gradient other than zero, for `SCALES` outputs that are drawn.
+
+    Args:
+        subject: With a loss of its own; stays as it is.
+        returned: What the model returned for the first batch.
+        trace: Of that pass.
+    """
+    if trace.loss_record is None or subject.loss is None or subject.forward is not None or not trace.backward:
+        return False
+    if any(parameter.grad_max_abs for parameter in trace.parameters) or not math.isfinite(trace.loss):
+        return False
+    targets = call.unpack(call.to_device(subject.batches.first(), subject.model)).targets
+    generator = torch.Generator().manual_seed(0)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            ask = copied_loss(subject.loss)
+            answers = [
+                float(call.scalar_loss(ask(_drawn(returned, scale, generator), targets), "loss")) for scale in SCALES
+            ]
+    except Exception:  # It may take no other outputs than its own.
+        return False
+    return all(math.isclose(answer, trace.loss, rel_tol=TINY, abs_tol=TINY) for answer in answers)
+
+
+def _drawn(returned: Any, scale: float, generator: torch.Generator) -> Any:
+    """Outputs of the same shapes, drawn: between 0 and 1 where they are, else normal ones."""
+
+    def draw(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        unit = torch.rand(tensor.shape, generator=generator)
+        drawn = unit if _squashed(tensor) else scale * torch.randn(tensor.shape, generator=generator)
+        return drawn.to(tensor)
+
+    return pytree.tree_map_only(torch.Tensor, draw, returned)
 
 
 def _takes(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> LossRecord:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from gainstage.diagnosis.asked_loss import asked_loss
+from gainstage.diagnosis.asked_loss import asked_loss, indifferent
 from gainstage.diagnosis.asked_prior import asked_prior
 from gainstage.diagnosis.first_step import first_step
 from gainstage.diagnosis.further import further_labels
@@ -75,7 +75,10 @@ def diagnose(
             # No step can be made with them; on an accelerator trying would take the process down.
             return judged(replace(trace, step=StepRecord(reason=labels.refused)), rules, ignores)
         asked = asked_loss(looked, recorded.outputs, trace.loss_record)
-        trace = replace(trace, loss_record=asked_prior(looked, recorded.returned, asked))
+        asked = asked_prior(looked, recorded.returned, asked)
+        if asked is not None and indifferent(looked, recorded.returned, trace):
+            asked = replace(asked, indifferent=True)
+        trace = replace(trace, loss_record=asked)
         trace = replace(
             trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace),
             leak=leaked_targets(looked, seed), reshapes=confirmed_reshapes(looked, trace),

@@ -17,7 +17,7 @@ FEWEST = 3
 
 
 def confirmed_reshapes(subject: Subject, trace: Trace) -> tuple[ReshapeRecord, ...]:
-    """Those of the trace that a pass on one sample less shows as well, in the same modules.
+    """Those of the trace that a pass on one sample less shows as well, in the same place and of the same sizes.
 
     It costs a forward pass, and nothing where there are none. A model that is made for one size of batch confirms
     nothing.
@@ -36,8 +36,15 @@ def confirmed_reshapes(subject: Subject, trace: Trace) -> tuple[ReshapeRecord, .
         other = recording(subject.replace(batches=[_fewer(batch, count)]), backward=False).trace.reshapes
     except Exception:  # A model may be made for one size of batch alone; no other rule must fail with it.
         return ()
-    modules = {record.module for record in other}
-    return tuple(record for record in trace.reshapes if record.module in modules)
+    return tuple(record for record in trace.reshapes if any(_confirms(one, record, count) for one in other))
+
+
+def _confirms(one: ReshapeRecord, record: ReshapeRecord, count: int) -> bool:
+    """Whether it is the same with one sample less of so many: each size is the same, or is less by that share."""
+    ours, theirs = (*record.before, *record.after), (*one.before, *one.after)
+    return (one.module, one.in_loss, len(one.before)) == (record.module, record.in_loss, len(record.before)) and all(
+        left == size or left * count == size * (count - 1) for size, left in zip(ours, theirs, strict=True)
+    )
 
 
 def _fewer(batch: Any, count: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gainstage.rules.base import Finding, NotAssessed, counted, rule
-from gainstage.trace.records import THE_LOSS, ReshapeRecord, Trace
+from gainstage.trace.records import ReshapeRecord, Trace
 
 
 @rule(
@@ -51,10 +51,10 @@ def scrambled_axes(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Fix: transpose or permute, then reshape if need be.
     References: PyTorch, torch.Tensor.view, and torch.Tensor.permute.
     """
-    in_loss = [record for record in trace.reshapes if record.module == THE_LOSS]
+    in_loss = [record for record in trace.reshapes if record.in_loss]
     if in_loss:
         yield from _cut_classes(trace, in_loss[0])
-    inside = [record for record in trace.reshapes if record.module != THE_LOSS]
+    inside = [record for record in trace.reshapes if not record.in_loss]
     reshapes = [record for record in inside if not _turned_back(record, inside)]
     if not reshapes:
         return

@@ -34,10 +34,11 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     What: softmax, sigmoid, tanh or a rectifier before cross-entropy; softmax before log-softmax; sigmoid before
         BCE-with-logits; anything but probabilities before BCE; raw outputs before NLL, KL divergence or CTC; a bounded
         output for targets beyond its bounds; softmax over the samples instead of the classes, or over a single output;
-        a rectifier whose outputs are all zero. Warning: cross-entropy against rows of several ones; squared errors of
-        softmax against one-hot targets; a batch norm right before squared errors against targets of three times its
-        level. Of losses that are written by hand, what they showed when they were asked; of several that are added up,
-        each.
+        a rectifier whose outputs are all zero; a loss that is the same whatever the outputs are, as one that compares
+        the samples of a batch is for a batch of one. Warning: cross-entropy against rows of several ones; squared
+        errors of softmax against one-hot targets; a batch norm right before squared errors against targets of three
+        times its level. Of losses that are written by hand, what they showed when they were asked; of several that are
+        added up, each.
     Why it hurts: the loss squashes a second time, or takes logarithms of what are no probabilities: gradients
         shrink, and the loss has a floor that it cannot go below (1.46 for softmax twice over ten classes). Softmax of
         a single output is 1, and cross-entropy over a single class 0, whatever the weights are.
@@ -53,10 +54,13 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
         whole = trace.first_non_finite is None
         yield _improper(loss, loss.labels, trace) if whole else NotAssessed("ACT004", "the outputs are not finite")
         return
-    if loss is None or not loss.ops or loss.name == "surrogate":
+    if loss is None or not (loss.ops or loss.indifferent) or loss.name == "surrogate":
         yield NotAssessed("ACT004", "needs a loss: the batch has no targets")
         return
-    if loss.input is None:
+    if loss.input is None or not loss.ops:
+        if loss.indifferent:
+            yield _indifferent(loss, trace)
+            return
         yield NotAssessed("ACT004", "the layer that the loss reads could not be traced")
         return
     for read in (loss, *_parts(loss, trace)):
@@ -65,6 +69,8 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
         if verdict is not None:
             yield _finding(layer, read, verdict)
             return
+    if loss.indifferent:
+        yield _indifferent(loss, trace)
 
 
 def _parts(loss: LossRecord, trace: Trace) -> Iterator[LossRecord]:
@@ -88,6 +94,20 @@ def _finding(layer: LayerRecord, loss: LossRecord, verdict: Verdict) -> Finding:
         why=verdict.why,
         advice=verdict.advice, evidence={"op": layer.op, "loss": " + ".join(loss.ops[:3])},
         fix=fix if verdict.fixable and _droppable(layer) else None, layers=(layer.name,),
+    )  # fmt: skip
+
+
+def _indifferent(loss: LossRecord, trace: Trace) -> Finding:
+    """Of a loss that was the same for all outputs, as one that compares the samples of a batch is for a single one."""
+    alone = {layer.batch_size for layer in trace.layers} - {None} == {1}
+    return Finding(
+        "ACT004", "output-loss-mismatch", "error", "batch-size" if alone else "loss", "",
+        message=f"The loss of this batch is {trace.loss:.3g}, whatever the outputs are"
+        + (": it holds one sample, and the loss has nothing to compare it with." if alone else "."),
+        why=_MUTE,
+        advice="Take batches of many samples: of accumulated gradients none sees more than its own batch." if alone
+        else "Look at what the loss does with the outputs: what it compares, what a mask leaves of them.",
+        value=trace.loss, evidence={"op": None, "loss": " + ".join(loss.ops[:3]), "samples": 1 if alone else None},
     )  # fmt: skip
 
 

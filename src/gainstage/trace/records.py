@@ -220,6 +220,7 @@ class LossRecord:
         parts: The operations that have a name of their own, in order; `input` and `via` are those of the first of all.
         contrary: Whether right answers cost more than wrong ones, where the loss was asked for both.
         singular: Whether the loss of sure answers, or its gradient, is not finite, where it was asked for them.
+        indifferent: Whether it was the same for all outputs that it was asked for.
         asked: What a loss that none of these operations names takes; None where one does, or where it did not tell.
         prior: What it takes for a code, where the outputs are a reconstruction and a code, as of a variational
             autoencoder.
@@ -235,6 +236,7 @@ class LossRecord:
     parts: tuple[LossPart, ...] = ()
     contrary: bool = False
     singular: bool = False
+    indifferent: bool = False
     asked: AskedLoss | None = None
     prior: PriorRecord | None = None
     of_torch: bool = False
@@ -279,20 +281,21 @@ class UnregisteredRecord:
     held: bool = False
 
 
-# What a reshape of the outputs is said to be in, beside the modules' names.
-THE_LOSS = "the loss"
-
-
 @dataclass(frozen=True)
 class ReshapeRecord:
-    """A view or reshape to the sizes of a transposed tensor, and the module in which it ran, or `THE_LOSS`.
+    """A view or reshape to the sizes of a transposed tensor.
 
-    In the loss it is one of (samples, channels, places) to rows of so many values as there are channels.
+    Attributes:
+        module: In which it ran; ``""`` is the root, and the loss.
+        before, after: The sizes.
+        in_loss: Whether it ran in the loss: there it is one of (samples, channels, places) to rows of so many values
+            as there are channels.
     """
 
     module: str
     before: tuple[int, ...]
     after: tuple[int, ...]
+    in_loss: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gainstage.trace.records import THE_LOSS, ReshapeRecord
+from gainstage.trace.records import ReshapeRecord
 
 OPERATIONS = frozenset(("view", "_unsafe_view", "reshape", "_reshape_alias"))
 # Padded by a column and read by rows that are longer by one, a matrix is skewed on purpose (relative positions).
@@ -26,7 +26,7 @@ class Reshapes:
     def note_in_loss(self, before: Sequence[int], after: Sequence[int]) -> None:
         """Keeps it if channels in dimension 1 of several places become rows of so many as they are."""
         if beheaded(before, after) and len(self.found) < MOST:
-            self.found.setdefault(ReshapeRecord(THE_LOSS, tuple(before), tuple(after)))
+            self.found.setdefault(ReshapeRecord("", tuple(before), tuple(after), in_loss=True))
 
 
 def exchanged(before: Sequence[int], after: Sequence[int]) -> bool:
