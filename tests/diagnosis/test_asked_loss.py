@@ -293,3 +293,20 @@ def test_bounded_outputs_for_absolute_errors() -> None:
 def test_three_classes_on_one_sigmoid() -> None:
     targets = (torch.arange(33) % 3).float().unsqueeze(1)
     assert codes(ending(nn.Sigmoid(), outputs=1), targets, binary) == ["DAT002"]
+
+
+def test_a_term_that_squashes_for_itself_is_not_squashed_twice() -> None:
+    def dice_and_bce(z: Tensor, y: Tensor) -> Tensor:
+        p = z.sigmoid()
+        return 1 - 2 * (p * y).sum() / (p.sum() + y.sum() + 1) + F.binary_cross_entropy_with_logits(z, y)
+
+    torch.manual_seed(0)
+    rare = (torch.rand(32, 4) > 0.95).float()
+    assert asked(dice_and_bce, rare) is None
+    assert codes(nn.Linear(8, 4), rare, dice_and_bce) == []
+
+
+def test_a_critic_is_asked_for_no_probabilities() -> None:
+    signs = torch.where(torch.arange(32) % 2 == 0, 1.0, -1.0)[:, None]
+    assert asked(lambda o, y: (o * y).mean(), signs, outputs=1) is None
+    assert codes(nn.Linear(8, 1), signs, lambda o, y: -(o * y).mean()) == []

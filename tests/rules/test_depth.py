@@ -279,3 +279,56 @@ def test_alignment_is_that_of_the_gradients(shape: tuple[int, ...]) -> None:
     predictions = x.movedim(1, -1).flatten(0, -2)[target.flatten() >= 0].argmax(1)
     assert labels.commonest_prediction == pytest.approx(float(predictions.bincount().max()) / len(predictions))
     assert labels.commonest_label == pytest.approx(float(target[target >= 0].bincount().max()) / len(predictions))
+
+
+class Leaky(nn.Module):
+    """A state that leaks and is fed with the input, step by step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feed, self.head = nn.Linear(32, 32), nn.Linear(32, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state = self.feed(x)
+        for _ in range(20):
+            state = 0.95 * state + self.feed(x)
+        return self.head(state)
+
+
+class Splines(nn.Module):
+    """A map of what was bent beside a small one of what was not, as a Kolmogorov-Arnold layer has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base, self.small = nn.Linear(32, 32), nn.Linear(32, 32)
+        nn.init.normal_(self.small.weight, std=1e-4)
+        nn.init.zeros_(self.small.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.small(x) + self.base(nn.functional.silu(x))
+
+
+class Shrunk(nn.Module):
+    """Blocks that grow, and maps between them that take it away again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Around() for _ in range(12))
+        self.maps = nn.ModuleList(nn.Linear(32, 32) for _ in range(12))
+        for layer in self.maps:
+            nn.init.orthogonal_(layer.weight, 0.6)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block, layer in zip(self.blocks, self.maps, strict=True):
+            x = layer(block(x))
+        return self.head(x)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Leaky(), nn.Sequential(Splines(), Splines(), nn.Linear(32, 4)), Shrunk()],
+    ids=["fed", "splines", "shrunk"],
+)
+def test_sums_that_are_no_growing_stream(model: nn.Module) -> None:
+    assert spoken("INI010", model) == []

@@ -76,3 +76,44 @@ def test_a_comparison_of_samples_may_read_what_was_dropped_from() -> None:
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.Dropout(0.1))
     batch = torch.randn(32, 8), torch.arange(32) % 3
     assert gs.check(model, batch, contrast, select="ACT005").findings == ()
+
+
+class Functional(nn.Module):
+    """Dropout as a function, which is told of the mode or is not."""
+
+    def __init__(self, told: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.told = nn.Linear(16, 32), nn.Linear(32, 3), told
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        training = self.training if self.told else True
+        return self.last(nn.functional.dropout(self.first(x).relu(), 0.5, training=training))
+
+
+class Sampling(nn.Module):
+    """Draws units in both modes, and drops some in training alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.drop, self.last = nn.Linear(16, 32), nn.Dropout(0.5), nn.Linear(32, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.drop(torch.bernoulli(self.first(x).sigmoid())))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [(Functional(told=False), ["NRM016"]), (Functional(told=True), []), (Sampling(), [])]
+)
+def test_dropout_that_goes_on_in_eval_mode(model: nn.Module, expected: list[str]) -> None:
+    report = gs.check(model, BATCH, select="NRM016")
+    assert [finding.code for finding in report.findings] == expected
+    assert report.trace.dropped_in_eval == len(expected)
+    assert all(module.training for module in model.modules())
+
+
+def test_dropout_for_one_size_of_batch_fails_no_check() -> None:
+    class Fixed(Functional):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.view(32, 16))
+
+    assert gs.check(Fixed(told=False), BATCH, select="NRM016").trace.dropped_in_eval == 0

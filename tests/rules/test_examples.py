@@ -74,6 +74,8 @@ def test_codes_are_unique_and_never_change() -> None:
         ("ACT003", "missing-nonlinearity"),
         ("ACT004", "output-loss-mismatch"),
         ("ACT005", "heavy-dropout"),
+        ("ACT006", "hidden-softmax"),
+        ("ACT007", "flat-derivatives"),
         ("GRD001", "gradient-vanishes"),
         ("GRD002", "gradient-explodes"),
         ("GRD003", "no-gradient"),
@@ -94,6 +96,7 @@ def test_codes_are_unique_and_never_change() -> None:
         ("NRM013", "degenerate-group"),
         ("NRM014", "batch-norm-on-sequence"),
         ("NRM015", "zero-gamma"),
+        ("NRM016", "dropout-in-eval"),
         ("OPT001", "lr-too-high"),
         ("OPT002", "lr-too-low"),
         ("OPT003", "not-learning"),
@@ -114,4 +117,5 @@ def test_codes_are_unique_and_never_change() -> None:
         ("DAT006", "scrambled-axes"),
         ("DAT007", "ignored-input"),
         ("DAT008", "leaked-targets"),
+        ("DAT009", "unrelated-targets"),
     ]

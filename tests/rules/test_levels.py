@@ -70,3 +70,24 @@ def test_plateaus_that_loud_inputs_reach_are_theirs() -> None:
     findings = gs.check(model, (100 * torch.randn(64, 100), torch.randint(3, (64,))), select="INI002").findings
 
     assert findings == ()
+
+
+class Adapter(nn.Module):
+    """A bottleneck that adds next to nothing at the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(32, 8), nn.Linear(8, 32)
+        for layer in (self.down, self.up):
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.up(nn.functional.gelu(self.down(x)))
+
+
+def test_a_branch_that_starts_small_begins_behind_the_layer_that_it_adds_to() -> None:
+    torch.manual_seed(0)
+    trunk = [module for _ in range(2) for module in (nn.Linear(32, 32), Adapter(), nn.ReLU())]
+    batch = torch.randn(64, 32), torch.randint(3, (64,))
+    assert gs.check(nn.Sequential(*trunk, nn.Linear(32, 3)), batch, select="INI").ok

@@ -124,3 +124,47 @@ def test_outputs_that_compare_the_samples() -> None:
 
     assert spoken(Towers(), IMAGES, torch.arange(32)) == []
     assert spoken(Towers(), IMAGES[:6], torch.arange(6)) == []
+
+
+class Pooled(nn.Module):
+    """Weights of a mean over the steps, or by mistake over the samples."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scores, self.values, self.head, self.dim = nn.Linear(8, 1), nn.Linear(8, 16), nn.Linear(16, 2), dim
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = self.scores(x).softmax(self.dim)
+        return self.head((weights * self.values(x)).sum(1))
+
+
+@pytest.mark.parametrize(("dim", "expected"), [(0, ["DAT005"]), (1, [])])
+def test_a_row_of_targets_for_each_sequence_tells_where_samples_stand(dim: int, expected: list[str]) -> None:
+    torch.manual_seed(0)
+    report = gs.check(Pooled(dim), (torch.randn(32, 10, 8), torch.randn(32, 2)), nn.MSELoss(), select="DAT005")
+    assert [finding.code for finding in report.findings] == expected
+
+
+class FromFirstBatch(nn.Module):
+    """A norm whose scale and shift are set from the first batch that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift, self.scale = nn.Parameter(torch.zeros(3, 1, 1)), nn.Parameter(torch.ones(3, 1, 1))
+        self.register_buffer("ready", torch.tensor(False))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.ready:
+            with torch.no_grad():
+                self.shift.copy_(x.mean((0, 2, 3))[:, None, None])
+                self.scale.copy_(x.std((0, 2, 3))[:, None, None])
+                self.ready.fill_(True)
+        return (x - self.shift) / self.scale
+
+
+def test_what_a_first_pass_sets_from_its_batch_is_no_mixing() -> None:
+    model = nn.Sequential(FromFirstBatch(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    report = gs.check(model, (torch.randn(32, 3, 8, 8), LABELS[:32]), select="DAT005")
+    assert not report.findings
+    assert [entry.reason for entry in report.not_assessed if "first pass sets" in entry.reason]
+    assert not model[0].ready

@@ -6,7 +6,10 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
+import gainstage as gs
 from gainstage.rules import rule_of
 from gainstage.rules.base import Finding, NotAssessed
 from gainstage.trace.records import ParameterRecord, Trace
@@ -199,3 +202,17 @@ def test_what_is_known_is_measured_against_the_best_constant_answer(constant: fl
 def test_weights_that_move_are_none_that_a_higher_rate_would_start(ratio: float, expected: list[str]) -> None:
     variant = VariantRecord("lr", 10.0, 1.0, 0.4)
     assert tried("OPT002", 2.3, variant, most=RatioRecord("weight", ratio)) == expected
+
+
+def test_weights_that_a_norm_takes_the_scale_of_may_be_turned_over() -> None:
+    inputs = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    batch = inputs, inputs[:, :4].argmax(1)
+
+    def spoken(behind: type[nn.Module], rate: float) -> list[str]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(16, 32), behind(32), nn.ReLU(), nn.Linear(32, 4), behind(4))
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        return [finding.code for finding in gs.check(model, batch, optimizer=optimizer, select="OPT001").findings]
+
+    assert spoken(nn.BatchNorm1d, 5.0) == []
+    assert spoken(nn.Identity, 50.0) == ["OPT001"]

@@ -155,6 +155,8 @@ def _batches(*labels: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         # Two by turns, as of a discriminator.
         (_batches([0] * 16, [1] * 16, [0] * 16, [1] * 16), []),
         (_batches([0] * 16, [1] * 16, [2] * 16, [0] * 16), ["warning sorted"]),
+        # Small batches of one class each, one after the other: none is telling, all together are.
+        (_batches(*[[0] * 12] * 8, *[[1] * 12] * 4), ["warning sorted"]),
         # A first batch of several classes: nothing else is read.
         (_batches([0, 1] * 8, [2] * 16, [2] * 16), []),
     ],
@@ -344,3 +346,22 @@ def test_labels_of_a_loss_that_knows_minus_one(labels: tuple[int, int], expected
 def test_one_answer_for_all(targets: torch.Tensor, inputs: torch.Tensor, expected: list[str]) -> None:
     report = gs.check(nn.Linear(8, 6), (inputs, targets.clone()), nn.MSELoss(), select="DAT002")
     assert [f.evidence["kind"] for f in report.findings if f.severity != "info"] == expected
+
+
+class Rated(nn.Module):
+    """A column and a row are added up, or two rows."""
+
+    def __init__(self, crossed: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.crossed = nn.Linear(16, 1), nn.Linear(16, 1), crossed
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        column, row = self.first(x), self.second(x).squeeze(1)
+        return column + row if self.crossed else column.squeeze(1) + row
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(("crossed", "expected"), [(True, [("DAT002", "wiring")]), (False, [])])
+def test_outputs_that_are_crossed_inside_of_the_model(crossed: bool, expected: list[tuple[str, str]]) -> None:
+    report = gs.check(Rated(crossed), (torch.randn(32, 16), torch.randn(32)), nn.MSELoss(), select="DAT002")
+    assert [(finding.code, finding.cause) for finding in report.findings] == expected

@@ -120,3 +120,51 @@ def test_inside_undisturbed_a_model_may_do_as_it_likes() -> None:
         outputs_of(model, x, lambda m, batch: m(batch.mul_(2)))
         model[0].momentum, model[0].extra = 0.5, 3
     assert "extra" not in vars(model[0])
+
+
+class OneHot(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(60, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(nn.functional.one_hot(ids, 10).float().flatten(1))
+
+
+class Bytes(nn.Module):
+    def __init__(self, divided: bool) -> None:
+        super().__init__()
+        self.head, self.divided = nn.Linear(48, 3), divided
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.head((pixels / 255 if self.divided else pixels.float()).flatten(1))
+
+
+class Masked(nn.Module):
+    """The ids' mask is a number, too, and no signal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(10, 8, padding_idx=0), nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        mask = (ids != 0).float()[..., None]
+        return self.head((self.words(ids) * mask).sum(1) / mask.sum(1).clamp(min=1))
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "expected"),
+    [
+        (OneHot(), torch.randint(10, (32, 6)), [("head", ())]),
+        (Bytes(divided=True), torch.randint(256, (32, 3, 4, 4), dtype=torch.uint8), [("head", ())]),
+        (Bytes(divided=False), torch.randint(256, (32, 3, 4, 4), dtype=torch.uint8), [("head", ())]),
+        (Masked(), torch.randint(10, (32, 6)), [("words", ()), ("head", (0,))]),
+    ],
+)
+def test_whole_numbers_are_inputs_too(
+    model: nn.Module, inputs: torch.Tensor, expected: list[tuple[str, tuple[int, ...]]]
+) -> None:
+    trace = gs.record(model, (inputs, torch.arange(32) % 3))
+    assert [(layer.name, layer.inputs) for layer in trace.layers] == expected
+    assert trace.loss_record is not None
+    assert trace.loss_record.input == len(expected) - 1

@@ -89,7 +89,7 @@ def indifferent(subject: Subject, returned: Any, trace: Trace) -> bool:
     """
     if trace.loss_record is None or subject.loss is None or subject.forward is not None or not trace.backward:
         return False
-    if any(parameter.grad_max_abs for parameter in trace.parameters) or not math.isfinite(trace.loss):
+    if any(parameter.grad_max_abs for parameter in trace.parameters) or trace.first_non_finite is not None:
         return False
     targets = call.unpack(call.to_device(subject.batches.first(), subject.model)).targets
     generator = torch.Generator().manual_seed(0)
@@ -122,7 +122,9 @@ def _takes(ask: Asked, outputs: Tensor, targets: Tensor, loss: LossRecord) -> Lo
     named = {part.op for part in loss.parts}  # of these the operation itself says what it takes
     if not named:
         return replace(loss, asked=_answers(ask, outputs, targets))
-    if loss.ops[0] in _SQUASHING and _SQUASHING_LOSSES.intersection(named):
+    # Of two terms one may take the sigmoid's and the other the outputs themselves.
+    twice = any(part.op in _SQUASHING_LOSSES and set(_SQUASHING).intersection(part.via) for part in loss.parts)
+    if loss.ops[0] in _SQUASHING and twice:
         return replace(loss, asked=_of_squashed(ask, outputs, targets))
     return loss
 
@@ -268,7 +270,12 @@ def _odds(said: Said, ones: Tensor, beyond: float) -> AskedLoss | None:
         shifted = math.isclose(said(signs + 1), said(signs), rel_tol=1e-4)
         return AskedLoss("logits", not shifted, beyond=beyond if not shifted else 0.0)
     logs = torch.log(ones.clamp(min=TINY))
-    if said(torch.log(half)) > 0 > said(torch.ones_like(ones)) and abs(said(logs)) <= RIGHT * said(torch.log(half)):
+    # Of one output alone a linear loss is a critic's.
+    if (
+        _several_each(ones)
+        and said(torch.log(half)) > 0 > said(torch.ones_like(ones))
+        and abs(said(logs)) <= RIGHT * said(torch.log(half))
+    ):
         return AskedLoss("log-probabilities", each=False)
     # Dice and its kin are 0 or -1 at the targets, and lower still where shares are beyond ones and zeros.
     best = min(abs(plain), abs(plain + 1)) <= RIGHT
@@ -276,6 +283,11 @@ def _odds(said: Said, ones: Tensor, beyond: float) -> AskedLoss | None:
     if best and beaten and plain + RIGHT < even < wrong and said(ones.roll(1, 0)) > plain + RIGHT and not beyond:
         return AskedLoss("shares")
     return None
+
+
+def _several_each(ones: Tensor) -> bool:
+    """Whether each sample has several outputs, of which one is right."""
+    return any(size > 1 and bool((ones.sum(axis) == 1).all()) for axis, size in enumerate(ones.shape) if axis)
 
 
 def _costly(loss: float, even: float) -> bool:

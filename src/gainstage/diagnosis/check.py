@@ -8,6 +8,7 @@ from typing import Any
 
 from gainstage.diagnosis.asked_loss import asked_loss, indifferent
 from gainstage.diagnosis.asked_prior import asked_prior
+from gainstage.diagnosis.eval_dropout import dropout_in_eval
 from gainstage.diagnosis.first_step import first_step
 from gainstage.diagnosis.further import further_labels
 from gainstage.diagnosis.leaks import leaked_targets
@@ -82,6 +83,7 @@ def diagnose(
         trace = replace(
             trace, mixing=mixing(looked, trace, seed), further=further_labels(subject, trace),
             leak=leaked_targets(looked, seed), reshapes=confirmed_reshapes(looked, trace),
+            dropped_in_eval=dropout_in_eval(looked, trace, seed),
         )  # fmt: skip
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(looked, seed, recorded))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
-from gainstage.diagnosis.passes import copied_batch, inputs_of, said
+from gainstage.diagnosis.passes import copied_batch, inputs_of, said, sets_itself_up
 from gainstage.trace import call
 from gainstage.trace.records import Trace
 from gainstage.trace.subject import Subject
@@ -66,7 +66,8 @@ def _rows(batch: Any) -> int | str:
     # Pictures and clips stand in dimension 0; of smaller tensors it may be that of the steps.
     pictures = bool(inputs) and all(tensor.ndim >= 4 and tensor.is_floating_point() for tensor in inputs)
     each = isinstance(targets, Tensor) and (
-        targets.ndim == 1 or (targets.ndim == 2 and (pictures or targets.shape[1] == 1))
+        targets.ndim == 1
+        or (targets.ndim == 2 and (pictures or targets.shape[1] == 1 or _one_row_a_sequence(inputs, targets)))
     )
     if _per_token(batch):
         return len(inputs[0])
@@ -77,6 +78,11 @@ def _rows(batch: Any) -> int | str:
     if max(tensor.ndim + (not tensor.is_floating_point()) for tensor in inputs) < 3:
         return "rows of a table may be nodes of one graph or steps of one sequence"
     return len(targets)
+
+
+def _one_row_a_sequence(inputs: list[Tensor], targets: Tensor) -> bool:
+    """Whether each sequence of features has a row of targets: no second size of the inputs is that row's."""
+    return bool(inputs) and all(tensor.ndim == 3 and tensor.shape[1] != targets.shape[1] for tensor in inputs)
 
 
 def _per_token(batch: Any) -> bool:
@@ -108,6 +114,8 @@ def _measured(subject: Subject, batch: Any, rows: int, trace: Trace, seed: int) 
             reason="the outputs compare the samples with each other: they are as wide as the batch is long"
         )
     found = _compared(before, after, count)
+    if (found.change or 0.0) > EXACT and sets_itself_up(subject, few, seed):
+        return MixingRecord(reason="its first pass sets parameters to what the batch asks for")
     if _per_token(batch) and (found.change is None or found.change > EXACT):
         return MixingRecord(reason="what stands in dimension 0 may be the steps of sequences")
     norms = [layer.norm for layer in trace.layers if layer.norm is not None]

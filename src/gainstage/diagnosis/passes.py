@@ -34,6 +34,18 @@ def answered(subject: Subject, batch: Any, seed: int) -> Any:
         return returned(subject.model, copied_batch(batch))
 
 
+def sets_itself_up(subject: Subject, batch: Any, seed: int) -> bool:
+    """Whether a pass in eval mode writes to parameters, as norms do that are set from their first batch."""
+    with undisturbed(subject.model, seed=seed):
+        set_mode(subject.model.modules(), training=False)
+        before = [parameter.detach().clone() for parameter in subject.model.parameters()]
+        returned(subject.model, copied_batch(batch))
+        return not all(
+            old.shape == new.shape and torch.equal(old, new)
+            for old, new in zip(before, subject.model.parameters(), strict=True)
+        )
+
+
 def said(subject: Subject, batch: Any, seed: int) -> Tensor | None:
     """What the model predicts in eval mode."""
     return call.prediction(answered(subject, batch, seed))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gainstage.diagnosis.exchanged import exchanged
 from gainstage.diagnosis.suspicions import BATCH_NORMS, changed
 from gainstage.errors import SubjectError
 from gainstage.landscape.training import BATCHES, gradients_kept, mean_loss, trained
@@ -16,7 +17,14 @@ from gainstage.rules.tried import LEARNED
 from gainstage.trace.call import tensors_of
 from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
-from gainstage.trace.training_records import Change, EvaluationRecord, TrialRecord, VariantRecord, end_of
+from gainstage.trace.training_records import (
+    Change,
+    EvaluationRecord,
+    ExchangeRecord,
+    TrialRecord,
+    VariantRecord,
+    end_of,
+)
 
 # A run of so many steps or more that ends above so much of where it began is made again.
 TELLING_STEPS, HARDLY = 100, 0.5
@@ -58,8 +66,9 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
             changes: list[Change] = [change for change in suspected if change not in (*done, "lr")]
             others = (_without(whole, change, spared, steps, seed) for change in changes)
             variants += [other for other in others if other is not None]
+        worth = exchanged(run, batches[:-spared], batches[-spared:], seed) if spared and _whole(losses) else None
         found = trial_of(
-            steps, losses, batches, tuple(variants),
+            steps, losses, batches, tuple(variants), exchange=worth, evaluation=
             _evaluated(run, losses, batches[-spared:] if spared else batches[:SEEN], unseen=spared > 0, seed=seed),
         )  # fmt: skip
         return found if math.isfinite(found.end) or found.spoilt else replace(found, singular=_singular(series, seed))
@@ -107,21 +116,31 @@ def trial_of(
     batches: Sequence[Any],
     variants: tuple[VariantRecord, ...] = (),
     evaluation: EvaluationRecord | None = None,
+    exchange: ExchangeRecord | None = None,
 ) -> TrialRecord:
     """The record of a trial on these batches."""
     broken = bool(losses) and not math.isfinite(losses[-1])
     # One that stands among those held out spoils no step.
     broken = broken or (evaluation is not None and math.isnan(evaluation.in_train))
     return TrialRecord(
-        steps, tuple(losses), _spoilt(batches) if broken else "", variants=variants, evaluation=evaluation
+        steps,
+        tuple(losses),
+        _spoilt(batches) if broken else "",
+        variants=variants,
+        evaluation=evaluation,
+        exchange=exchange,
     )
+
+
+def _whole(losses: Sequence[float]) -> bool:
+    return bool(losses) and math.isfinite(losses[-1])
 
 
 def _evaluated(
     run: Subject, losses: Sequence[float], batches: Sequence[Any], *, unseen: bool, seed: int
 ) -> EvaluationRecord | None:
     """The trained copy's loss in both modes; the one in eval mode first, for the other moves running statistics."""
-    if not losses or not math.isfinite(losses[-1]):
+    if not _whole(losses):
         return None
     modes = [(module, module.training) for module in run.model.modules()]
     try:

@@ -16,10 +16,12 @@ from gainstage.rules.clones import cloned_layers
 from gainstage.rules.data import degenerate_input, input_scale
 from gainstage.rules.decay import weight_decay
 from gainstage.rules.depth import rank_collapse, residual_growth
-from gainstage.rules.dropout import heavy_dropout
+from gainstage.rules.dropout import dropout_in_eval, heavy_dropout
 from gainstage.rules.first_loss import initial_loss
+from gainstage.rules.flat_derivatives import flat_derivatives
 from gainstage.rules.gradients import gradient_explodes, gradient_vanishes, one_class_gradients
 from gainstage.rules.held_parameters import missing_parameters
+from gainstage.rules.hidden_softmax import hidden_softmax
 from gainstage.rules.initialization import gain_mismatch, signal_explodes, signal_vanishes
 from gainstage.rules.layout import scrambled_axes
 from gainstage.rules.leaks import leaked_targets
@@ -41,6 +43,7 @@ from gainstage.rules.steps import lr_too_high, lr_too_low
 from gainstage.rules.symmetry import symmetric_init
 from gainstage.rules.targets import bad_targets, target_scale
 from gainstage.rules.trials import diverging, not_learning, oscillating
+from gainstage.rules.unrelated_targets import unrelated_targets
 from gainstage.rules.wiring import no_gradient
 
 # In the order of the catalogue.
@@ -60,6 +63,8 @@ RULES: tuple[Rule, ...] = (
     missing_nonlinearity,
     output_loss_mismatch,
     heavy_dropout,
+    hidden_softmax,
+    flat_derivatives,
     gradient_vanishes,
     gradient_explodes,
     no_gradient,
@@ -80,6 +85,7 @@ RULES: tuple[Rule, ...] = (
     degenerate_group,
     batch_norm_on_sequence,
     zero_gamma,
+    dropout_in_eval,
     lr_too_high,
     lr_too_low,
     not_learning,
@@ -100,6 +106,7 @@ RULES: tuple[Rule, ...] = (
     scrambled_axes,
     ignored_input,
     leaked_targets,
+    unrelated_targets,
 )
 
 

@@ -45,20 +45,25 @@ UNIT = 1.0  # an offset hurts only where it is itself large against the weights'
 def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The inputs are far from zero mean and unit scale.
 
-    What: a standard deviation below 0.03 or above 30, or a mean of more than 5 standard deviations; or a tenth to a
+    What: a standard deviation below 0.03 or above 30, a mean of more than 5 standard deviations, or whole numbers of an
+        rms above 30 that no embedding looks up; or a tenth to a
         third of that, and a trial ends above 0.35 of the loss of a network that knows nothing, and below 0.4 of that
         end with standardised inputs.
     Why it hurts: initial weights and usual learning rates are made for inputs of unit scale; a large common mean
         drowns what tells samples apart.
     How measured: over all features, and over the widest feature where they differ, of the first batch.
     When it is a false alarm: a norm that reads the inputs first, or what the first layer makes of them, repairs their
-        scale and is taken into account.
+        scale and is taken into account; so is a model that subtracts, divides or takes logarithms itself, where unit
+        scale comes of it.
     Fix: subtract the mean and divide by the standard deviation, of each feature, over the training set.
     References: LeCun et al. 1998, Efficient BackProp, section 4.3.
     """
     floating = [tensor for tensor in trace.inputs if tensor.std is not None]
     if not floating:
-        yield NotAssessed("DAT001", "the batch has no floating-point inputs")
+        numbers = _whole_numbers(trace)
+        yield NotAssessed("DAT001", "the batch has no floating-point inputs") if numbers is None else numbers
+        return
+    if _rescaled(trace):
         return
     if trace.layers and trace.layers[0].kind == "norm" and not trace.layers[0].inputs:
         return
@@ -79,6 +84,34 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     # What one pass does not show has to have cost something: many a network learns faster from standardised inputs.
     if ends is not None and doubtful and far_behind(trace, ends):
         yield _relieved(trace, floating, ends)
+
+
+# What brings inputs to scale inside of the model.
+_SCALING = frozenset(("sub", "rsub", "div", "mul", "log", "log1p", "log2", "log10", "sqrt", "asinh"))
+NEAR_UNIT = (0.1, 10.0)  # rms
+
+
+def _rescaled(trace: Trace) -> bool:
+    """Whether all that reads the input reads what the model has brought to unit scale itself."""
+    first = [layer for layer in trace.layers if not layer.inputs and layer.input_rms is not None]
+    return bool(first) and all(
+        _SCALING.intersection(layer.via) and NEAR_UNIT[0] < (layer.input_rms or 0.0) < NEAR_UNIT[1] for layer in first
+    )
+
+
+def _whole_numbers(trace: Trace) -> Finding | None:
+    """Whole numbers that a layer takes for quantities, as they are."""
+    first = next((layer for layer in trace.layers if not layer.inputs and (layer.input_rms or 0.0) > LARGE.value), None)
+    if first is None or not trace.inputs or first.input_rms is None:
+        return None
+    return Finding(
+        "DAT001", "input-scale", "warning", "data", first.module,
+        message=f"Whole numbers of an rms of {first.input_rms:.3g} enter {first.name} as they are: no unit scale.",
+        why="Weights and learning rates are made for inputs of unit scale; and numbers that stand for words or kinds "
+        "have no order that a layer could use.",
+        advice="Look up numbers that stand for something (nn.Embedding, one-hot); standardise counts and levels.",
+        value=first.input_rms, threshold=LARGE.value, evidence={"kind": "whole numbers"}, layers=(first.name,),
+    )  # fmt: skip
 
 
 def _uneven(tensor: TensorRecord) -> bool:

@@ -123,20 +123,24 @@ def worst_growth(trace: Trace) -> Growth | None:
 def _grown(run: list[tuple[LayerRecord, float, float]], *, repaired: bool) -> list[Growth]:
     if not run:
         return []
-    decades = sum(math.log10(end / start) for _, start, end in run)
     end = run[-1][2]
+    # What maps between the blocks take away again has not grown, and what they add is not the blocks' doing.
+    decades = min(sum(math.log10(end / start) for _, start, end in run), math.log10(end / run[0][1]))
     return [Growth(tuple(layer for layer, _, _ in run), decades, end / 10**decades, end, repaired)]
 
 
 def _change(trace: Trace, block: Residual) -> tuple[float, float] | None:
-    """rms of what the skip carries and of the sum; None where a norm sets the branch's level, or the skip's."""
+    """rms of the stream before the block and of the sum; None where a norm sets the branch's level, or the skip's.
+
+    Of a projection on the skip that makes the stream smaller, the branch answers for none of it. Two ways from the
+    model's input, of which one is made anew, as a recurrent state and what is fed to it, are no stream and its branch.
+    """
     layers = trace.layers
-    if any(layers[i].kind == "norm" for i in (*block.branch, *block.skip)):
+    if any(layers[i].kind == "norm" for i in (*block.branch, *block.skip)) or (block.fork is None and block.skip):
         return None
+    start = layers[block.branch[0]].input_rms if block.fork is None else layers[block.fork].rms
     if block.skip:
-        start = layers[block.skip[-1]].rms
-    else:
-        start = layers[block.branch[0]].input_rms if block.fork is None else layers[block.fork].rms
+        start = max(start or 0.0, layers[block.skip[-1]].rms or 0.0)
     end = layers[block.sum].rms
     return (start, end) if start and end else None
 

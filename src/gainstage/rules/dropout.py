@@ -95,3 +95,52 @@ def _on_outputs(trace: Trace) -> Finding:
         advice="Put the dropout before the last layer; F.dropout needs training=self.training, too.",
         evidence={"kind": "outputs"}, layers=(layer.name,) if layer else (),
     )  # fmt: skip
+
+
+@rule(
+    "NRM016", "dropout-in-eval", severities=("warning",), cause="normalization", status="preview",
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Classifier(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc1, self.fc2 = nn.Linear(16, 64), nn.Linear(64, 3)
+            def forward(self, x):
+                return self.fc2(nn.functional.dropout(self.fc1(x).relu(), 0.5))  # training=self.training is missing
+        subject = gs.Subject(Classifier(), (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        class Classifier(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc1, self.fc2 = nn.Linear(16, 64), nn.Linear(64, 3)
+            def forward(self, x):
+                return self.fc2(nn.functional.dropout(self.fc1(x).relu(), 0.5, training=self.training))
+        subject = gs.Subject(Classifier(), (torch.randn(64, 16), torch.randint(3, (64,))))
+    """,
+)  # fmt: skip
+def dropout_in_eval(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Dropout goes on in eval mode.
+
+    What: a pass with every module in eval mode drops values at random.
+    Why it hurts: predictions change from call to call, and are worse than those of the whole network.
+    How measured: the operations of a pass on two samples in eval mode, where training drops something.
+    When it is a false alarm: Monte Carlo dropout, which averages many such passes on purpose.
+    Fix: F.dropout(x, p, training=self.training), dropout_p=self.p if self.training else 0.0 in
+        scaled_dot_product_attention, or nn.Dropout, which knows the mode.
+    References: PyTorch, torch.nn.functional.dropout, whose ``training`` is True unless it is told; Gal and Ghahramani
+        2016, on dropout at test time.
+    """
+    if not trace.dropped_in_eval:
+        return
+    yield Finding(
+        "NRM016", "dropout-in-eval", "warning", "normalization", "",
+        message=f"With every module in eval mode a pass still drops values at random, "
+        f"{counted(trace.dropped_in_eval, 'time')}.",
+        why="Predictions differ from call to call and are worse than they need be; what was learned looks worse, too.",
+        advice="Write F.dropout(x, p, training=self.training), or use nn.Dropout, which knows the mode.",
+        value=float(trace.dropped_in_eval), threshold=0.0,
+    )  # fmt: skip

@@ -21,19 +21,28 @@ def freshly_drawn(layers: Sequence[LayerRecord]) -> bool:
     Training takes weights of some size off their scheme's variance, so that a trained trunk has layers that fit none.
     """
     judged = [layer for layer in layers if (layer.fan_in or 0) * (layer.fan_out or 0) >= ENOUGH]
-    return bool(judged) and all(_drawn(layer) for layer in judged)
+    # Of a recurrent layer that is recorded map by map, the width of its state.
+    states = {layer.module: layer.fan_in for layer in layers if layer.fan_in and _weight(layer).startswith("weight_hh")}
+    return bool(judged) and all(_drawn(layer, states.get(layer.module)) for layer in judged)
 
 
-def _drawn(layer: LayerRecord) -> bool:
+def _weight(layer: LayerRecord) -> str:
+    return layer.parameters[0].rpartition(".")[2] if layer.parameters else ""
+
+
+def _drawn(layer: LayerRecord, state: float | None) -> bool:
     count = (layer.fan_in or 0.0) * (layer.fan_out or 0.0)
-    stds = (*_FIXED_STDS, *_packed_stds(layer))
+    packed = (1 / math.sqrt(3 * state),) if state and _weight(layer).startswith("weight_") else _packed_stds(layer)
+    stds = (*_FIXED_STDS, *packed)
     known = any(abs((layer.weight_rms or 0.0) / std - 1) < _SCATTER / math.sqrt(2 * count) for std in stds)
     if not known and scheme_of(layer) is None:
         return False
     if not layer.bias_rms or not layer.fan_in or not layer.fan_out:
         return True
-    # torch draws biases from U(-1/√fan_in, 1/√fan_in), of standard deviation 1/√(3 fan_in).
-    return abs(layer.bias_rms * math.sqrt(3 * layer.fan_in) - 1) < _SCATTER / math.sqrt(2 * layer.fan_out)
+    # torch draws biases from U(-1/√fan_in, 1/√fan_in), of standard deviation 1/√(3 fan_in), and a recurrent layer's as
+    # its weights.
+    usual = packed if state else (1 / math.sqrt(3 * layer.fan_in),)
+    return any(abs(layer.bias_rms / std - 1) < _SCATTER / math.sqrt(2 * layer.fan_out) for std in usual)
 
 
 def _packed_stds(layer: LayerRecord) -> tuple[float, ...]:

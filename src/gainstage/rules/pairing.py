@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from gainstage.rules.base import Finding
 from gainstage.trace.records import TensorRecord, Trace
@@ -18,6 +19,8 @@ def unpaired(trace: Trace, crossing: CrossingRecord | None) -> Finding | None:
     outputs, targets = [t.shape for t in trace.outputs], [t.shape for t in trace.targets]
     if crossing.op == "mul" and not len(outputs) == len(targets) == 1:
         return None  # of several outputs one may weigh the others
+    if crossing.op in _LOSSES and _square(crossing) and crossing.prediction in outputs:
+        return _squared(crossing)
     if not crossing.mutual:
         return _one_to_several(trace, crossing)
     pairs = [
@@ -36,6 +39,25 @@ def unpaired(trace: Trace, crossing: CrossingRecord | None) -> Finding | None:
         "The best that such a loss can be brought to is one and the same prediction, the mean, for every sample.",
         "Give both one shape: targets.reshape(outputs.shape), or outputs.squeeze(-1).",
         "broadcast", float(math.prod(crossing.result)), float(math.prod(output)),
+    )  # fmt: skip
+
+
+def _square(crossing: CrossingRecord) -> bool:
+    return crossing.prediction == crossing.result and len(set(crossing.prediction)) == 1 < len(crossing.prediction)
+
+
+def _squared(crossing: CrossingRecord) -> Finding:
+    """As many rows and columns of outputs as there are samples: the model itself has crossed them."""
+    size = crossing.prediction[0]
+    return replace(
+        _finding(
+            f"The model's outputs are {size} x {size} for {size} samples, and {crossing.op} sets each row against all "
+            "targets: a column and a row were broadcast inside of the model.",
+            "Each sample's answer is mixed with those of all others, and the best that comes of it is the mean.",
+            "Give what is added or multiplied there one shape: squeeze(-1) of the column, or unsqueeze(-1) of the row.",
+            "squared", float(size**2), float(size),
+        ),
+        cause="wiring",
     )  # fmt: skip
 
 

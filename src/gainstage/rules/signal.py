@@ -101,16 +101,16 @@ def _plain(layer: LayerRecord) -> bool:
 
 def segments(trace: Trace) -> tuple[Segment, ...]:
     """All plain segments, in order of execution."""
-    read_by = consumers(trace.layers)
+    read_by, opening = consumers(trace.layers), _opening(trace)
     path_maps = [layer for layer in main_path(trace) if layer.kind in MAPS]
     read_out = path_maps[-1] if path_maps else None
     found: list[Segment] = []
     for end, layer in enumerate(trace.layers):
-        if not _plain(layer) or any(_continues(trace, end, reader) for reader in read_by[end]):
+        if not _plain(layer) or any(_continues(trace, end, reader, opening) for reader in read_by[end]):
             continue
         run = [end]
-        while _previous(trace, run[-1]) is not None:
-            run.append(_previous(trace, run[-1]) or 0)
+        while (before := _previous(trace, run[-1], opening)) is not None:
+            run.append(before)
         readers = [trace.layers[reader] for reader in read_by[end]]
         norms = [reader for reader in readers if reader.kind == "norm"]
         summed = any(reader.op == "add" for reader in readers)
@@ -119,15 +119,27 @@ def segments(trace: Trace) -> tuple[Segment, ...]:
     return tuple(found)
 
 
-def _previous(trace: Trace, position: int) -> int | None:
+def _opening(trace: Trace) -> frozenset[int]:
+    """The layers that residual branches and projections begin with: what comes before goes on beside them."""
+    return frozenset(
+        position
+        for block in trace.residuals
+        for position in (*block.branch, *block.skip)
+        if trace.layers[position].inputs == (block.fork,)
+    )
+
+
+def _previous(trace: Trace, position: int, opening: frozenset[int]) -> int | None:
     inputs = trace.layers[position].inputs
+    if position in opening:
+        return None
     if len(inputs) != 1 or "matmul" in trace.layers[position].via or "mul" in trace.layers[position].via:
         return None
     return inputs[0] if _plain(trace.layers[inputs[0]]) else None
 
 
-def _continues(trace: Trace, position: int, reader: int) -> bool:
-    return _plain(trace.layers[reader]) and _previous(trace, reader) == position
+def _continues(trace: Trace, position: int, reader: int, opening: frozenset[int]) -> bool:
+    return _plain(trace.layers[reader]) and _previous(trace, reader, opening) == position
 
 
 def main_path(trace: Trace) -> tuple[LayerRecord, ...]:

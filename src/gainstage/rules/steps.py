@@ -8,6 +8,7 @@ from statistics import median
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, rule
 from gainstage.rules.tried import HALFWAY
+from gainstage.trace.graph import consumers
 from gainstage.trace.records import Trace
 from gainstage.trace.training_records import StepRecord, TrialRecord
 
@@ -149,9 +150,16 @@ def _overturned(trace: Trace, step: StepRecord) -> float:
     """The median, over the matrices of a network with hidden layers, of the step over the weights; or 0.
 
     Weights below their usual level have to grow, and are taken at that level; tables and matrices of a few weights are
-    left out: of these the level is a matter of choice or chance.
+    left out: of these the level is a matter of choice or chance; and so are weights that a norm right behind them takes
+    the scale of away: they grow with each step, and the next one is the smaller for it.
     """
-    tables = {name for layer in trace.layers if layer.kind == "embedding" for name in layer.parameters}
+    read_by = consumers(trace.layers)
+    tables = {
+        name
+        for layer, readers in zip(trace.layers, read_by, strict=True)
+        if layer.kind == "embedding" or (readers and all(trace.layers[reader].kind == "norm" for reader in readers))
+        for name in layer.parameters
+    }
     named = {parameter.name: parameter for parameter in trace.parameters}
     found: list[float] = []
     for ratio in step.ratios:

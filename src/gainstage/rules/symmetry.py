@@ -42,8 +42,9 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
     How measured: equality of all rows of the weight and of all rows of its gradient, on one batch.
     When it is a false alarm: dropout or different inputs per unit break the symmetry later; a zero read-out or a
         zero last layer of a residual branch is not reported, because its gradients differ from unit to unit; nor is
-        what stands in a branch that a norm with a scale of zero keeps closed at the start, or the zero last layer of
-        a branch whose gradient a zero read-out holds back: the skip tells its units apart once that has moved.
+        what stands in a branch that a norm with a scale of zero keeps closed at the start, or a map of zeros with drawn
+        ones beside it, or the zero last layer of a branch whose gradient a zero read-out holds back: the skip tells its
+        units apart once that has moved.
     Fix: draw the weights at random (gs.initialize).
     References: Goodfellow, Bengio and Courville 2016, section 8.4.
     """
@@ -60,7 +61,7 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
         and p.name in owners
         and p.grad_rms is not None
         and (p.grad_equal_units or p.grad_rms <= noise)
-        and not (p.grad_rms == 0 and (shut(trace, owners[p.name]) or _ends_a_branch(trace, owners[p.name])))
+        and not (p.grad_rms == 0 and _held_back(trace, owners[p.name]))
     ]
     if symmetric:
         layers = tuple(owners[p.name].name for p in symmetric)
@@ -74,6 +75,29 @@ def symmetric_init(trace: Trace) -> Iterator[Finding | NotAssessed]:
             value=0.0, threshold=0.0, evidence={"weight_std": first.std, "weight_value": first.mean},
             fix=reinitialize("INI001"), layers=layers,
         )  # fmt: skip
+
+
+def _held_back(trace: Trace, layer: LayerRecord) -> bool:
+    """Whether what keeps the layer's gradient at zero opens with the first step, and tells its units apart."""
+    return shut(trace, layer) or _ends_a_branch(trace, layer) or _in_a_closed_branch(trace, layer)
+
+
+def _in_a_closed_branch(trace: Trace, layer: LayerRecord) -> bool:
+    """Whether the layer stands in a residual branch with drawn units, behind which a map of zeros has a gradient.
+
+    That map's first step tells the branch's values apart, and the layer's gradients with them.
+    """
+    position = next(i for i, other in enumerate(trace.layers) if other is layer)
+    named = {parameter.name: parameter for parameter in trace.parameters}
+    for block in trace.residuals:
+        if position not in block.branch:
+            continue
+        maps = [trace.layers[i] for i in block.branch if trace.layers[i].kind in MAPS]
+        weights = [named[name] for other in maps for name in other.parameters[:1] if name in named]
+        opens = any(p.max_abs == 0 and p.grad_rms and not p.grad_equal_units for p in weights)
+        if opens and any(p.equal_units is False for p in weights):
+            return True
+    return False
 
 
 def _ends_a_branch(trace: Trace, layer: LayerRecord) -> bool:

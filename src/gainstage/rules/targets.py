@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -192,7 +193,7 @@ def _alike(trace: Trace, labels: LabelRecord | None) -> Finding | None:
     if labels is not None and any(batch.same < batch.count for batch in trace.further):
         # Places of one picture are alike, and tell nothing of the order of the samples.
         one_each = len(trace.targets) == 1 and labels.count == trace.targets[0].shape[0]
-        return _sorted(labels, trace.further) if one_each else None
+        return _sorted(labels, trace.further) if one_each and trace.training else None
     return _one_class(trace, labels) or _one_value(trace) or _one_answer(trace)
 
 
@@ -200,7 +201,7 @@ def _sorted(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> Finding 
     """A first batch of one class that others follow."""
     everything = labels.count + sum(batch.count for batch in further)
     share = (labels.count + sum(batch.same for batch in further)) / everything
-    chance = share**labels.count
+    chance = min(share**labels.count, _all_alone(labels, further, everything))
     if chance > BY_CHANCE.value or _by_turns(labels, further):
         return None
     return _finding(
@@ -211,6 +212,18 @@ def _sorted(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> Finding 
         "Shuffle the data: shuffle=True in the DataLoader, or permute inputs and labels together.",
         "sorted", chance, BY_CHANCE.value,
     )  # fmt: skip
+
+
+def _all_alone(labels: LabelRecord, further: tuple[FurtherLabels, ...], everything: int) -> float:
+    """At most the chance that in shuffled data so many batches have a single label each, whichever it is."""
+    alone = [batch for batch in further if batch.low == batch.high and batch.count >= labels.count]
+    known: Counter[float | None] = Counter({labels.low: labels.count})
+    for batch in alone:
+        known[batch.low] += batch.count
+    # Of the others' labels each class may have all.
+    commonest = min(1.0, (max(known.values()) + everything - sum(known.values())) / everything)
+    batches = 1 + len(alone)
+    return math.comb(1 + len(further), batches) * commonest ** ((labels.count - 1) * batches)
 
 
 def _by_turns(labels: LabelRecord, further: tuple[FurtherLabels, ...]) -> bool:

@@ -63,7 +63,7 @@ def relief(trace: Trace, change: Change, limit: Threshold = RELIEVED) -> tuple[f
     for a milder start alone.
     """
     ends = trace.trial.relief(change) if trace.trial is not None else None
-    ignorant = _ignorant(trace)
+    ignorant = ignorant_loss(trace)
     if ends is None or not ends[1] < limit.value * ends[0]:
         return None
     if ignorant is not None and (ends[0] < LEARNED.value * ignorant or not ends[1] < KNOWING.value * ignorant):
@@ -73,11 +73,11 @@ def relief(trace: Trace, change: Change, limit: Threshold = RELIEVED) -> tuple[f
 
 def far_behind(trace: Trace, ends: tuple[float, float]) -> bool:
     """Whether a trial that ends far better without what is doubtful has learned little as it is."""
-    ignorant = _ignorant(trace)
+    ignorant = ignorant_loss(trace)
     return ignorant is None or ends[0] >= BEHIND.value * ignorant
 
 
-def _ignorant(trace: Trace) -> float | None:
+def ignorant_loss(trace: Trace) -> float | None:
     """The first loss or that of the best constant answer, the lower; None where it is not known or not above zero."""
     trial, step = trace.trial, trace.step
     if trial is None or not trial.losses or step is None:
@@ -157,7 +157,7 @@ def learned_share(trace: Trace) -> float | None:
     That is the first loss or that of the best constant answer, the lower. None where there is no such trial, or no
     loss that is zero at best. Where no batch could be held out, a fit that leaves nothing to learn is one all the same.
     """
-    evaluation, ignorant = trace.trial.evaluation if trace.trial is not None else None, _ignorant(trace)
+    evaluation, ignorant = trace.trial.evaluation if trace.trial is not None else None, ignorant_loss(trace)
     if evaluation is None or ignorant is None or not evaluation.in_eval >= 0:
         return None
     share = evaluation.in_eval / ignorant

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gainstage.errors import SubjectError
@@ -61,6 +62,7 @@ class RecordingMode(TorchDispatchMode):
         self.first_non_finite: NonFiniteRecord | None = None
         self.watcher: Callable[[Call, torch.Tensor, Origin], None] | None = None
         self.in_backward = False
+        self.flat_derivatives = 0
         self.accumulated = False
         self.last: tuple[str, str, tuple[tuple[int, ...], ...]] = ("", "", ())
 
@@ -89,6 +91,9 @@ class RecordingMode(TorchDispatchMode):
             self.last = (facts.spec.name, self.stack.path, tuple([tensor.shape for tensor in read]))
             if facts.name in targets.LOOKED_AT:
                 self._look_at_targets(facts, args, kwargs)
+            # The model's or the loss's own derivative; zeros come to it behind another such activation alone.
+            if func.overloadpacket.__name__ in _FLAT and read and not bool(read[0].any()):
+                self.flat_derivatives += 1
             before = norms.running_statistics(func, args, kwargs) if facts.spec.role == "norm" else None
             results = func(*args, **kwargs)
             origins = [self.provenance.of(tensor) for tensor in read]
@@ -122,13 +127,19 @@ class RecordingMode(TorchDispatchMode):
         return in_loss and isinstance(results, torch.Tensor) and bool(self.provenance.of(results).layers)
 
     def _observe(self, call: Call) -> None:
-        produced = ops.signal_tensors(call.results)
+        produced, numbers = ops.signal_tensors(call.results), _whole_numbers(call.results)
+        if numbers:
+            counted = self._of_whole_numbers(call) if self.stack.inside and not call.read else NOTHING
+            # Of numbers made of signals, as an argmax, nothing is left; and what had their storage before is forgotten.
+            self._assign(numbers, counted)
         if call.spec.role == "random" or call.facts.name == "bernoulli_":
             return self._assign(produced, Origin(noise=True))
         if call.spec.role == "fresh":
             return self._assign(produced, NOTHING)
         if self.stack.inside:
             self._note_unregistered(call.read)
+            if not call.read and (counted := self._of_whole_numbers(call)).data:
+                return self._assign(produced, counted)
         data = any(origin.data for origin in call.origins)
         if data and call.facts.name in OPERATIONS and self.stack.inside:
             self.reshapes.note(self.stack.path, call.read[0].shape, produced[0].shape)
@@ -147,6 +158,15 @@ class RecordingMode(TorchDispatchMode):
                     self.watcher(call, produced[0], origin)
                 return self._assign(produced, origin)
         return self._assign(produced, _passed_on(call))
+
+    def _of_whole_numbers(self, call: Call) -> Origin:
+        """The origin of what is made of a batch's whole numbers alone: bytes of pictures, ids taken for quantities.
+
+        Masks are none: what comes of a comparison selects, and is no signal.
+        """
+        read = _whole_numbers((call.args, tuple(call.kwargs.values())))
+        origins = [origin for origin in map(self.provenance.of, read) if origin.data]
+        return merged(origins, None if call.spec.role in ("view", "lookup") else call.spec.name) if origins else NOTHING
 
     def _note_unregistered(self, read: list[torch.Tensor]) -> None:
         """Parameters that are not the model's: kept in a list, say, or made while it runs."""
@@ -221,8 +241,22 @@ class RecordingMode(TorchDispatchMode):
                 return
 
 
+# Derivatives of activations that are straight but for a corner: those have none themselves.
+_FLAT = frozenset(("threshold_backward", "leaky_relu_backward", "hardtanh_backward"))
 # Uninitialized memory holds anything, and an attention mask is filled with -inf on purpose.
 _UNCOMPUTED = ("empty", "new_empty", "full", "fill_", "masked_fill", "where")
+
+
+def _whole_numbers(values: Any) -> list[torch.Tensor]:
+    """The tensors of whole numbers in an operation's arguments or results; none of truth values."""
+    if isinstance(values, torch.Tensor):
+        return [values] if _is_whole(values) else []
+    leaves = pytree.tree_leaves(values) if isinstance(values, (tuple, list)) else []
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and _is_whole(leaf)]
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool)
 
 
 def _any_nan(tensors: list[torch.Tensor]) -> bool:

@@ -319,6 +319,8 @@ class Trace:
         leak: What outputs have seen of their targets; None where those are no inputs.
         returned: Positions of the layers whose output, or what was made of it, the model returned.
         dropouts: In the order in which they ran first.
+        dropped_in_eval: How many times a pass in eval mode drops values at random.
+        flat_derivatives: How many times a derivative that the model or the loss takes was zero before a rectifier.
         reshapes: Views and reshapes that look like transpositions, the same for another number of samples.
         unregistered: Parameters that were read with gradients switched on and are none of the model's.
         skipped: What could not be measured, with the reason, one line each.
@@ -347,6 +349,8 @@ class Trace:
     without_grad: tuple[str, ...] = ()
     returned: tuple[int, ...] = ()
     dropouts: tuple[DropoutRecord, ...] = ()
+    dropped_in_eval: int = 0
+    flat_derivatives: int = 0
     reshapes: tuple[ReshapeRecord, ...] = ()
     unregistered: tuple[UnregisteredRecord, ...] = ()
     skipped: tuple[str, ...] = ()

@@ -118,6 +118,9 @@ def _extremes(tensor: torch.Tensor) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
+SQUARE = 2  # dimensions
+
+
 def crossing_record(name: str, args: tuple[Any, ...], provenance: Provenance) -> CrossingRecord | None:
     """Of an operation that compares what the model computed with what it did not, if it sets one against many.
 
@@ -135,7 +138,10 @@ def crossing_record(name: str, args: tuple[Any, ...], provenance: Provenance) ->
         return None
     prediction, target = (left, right) if computed[0] else (right, left)
     # A single number is a mean or a sum, and set against all targets by intent.
-    if not any(ours == 1 < theirs for ours, theirs in zip(prediction, target, strict=True)) or max(prediction) == 1:
+    spread = any(ours == 1 < theirs for ours, theirs in zip(prediction, target, strict=True)) and max(prediction) > 1
+    # As many rows as there are samples, and as many columns: sums of a column and a row have been broadcast.
+    squared = len(prediction) == SQUARE and 1 < prediction[0] == prediction[1] == math.prod(target)
+    if not spread and not squared:
         return None
     return CrossingRecord(name, prediction, target, tuple(map(max, prediction, target)))
 

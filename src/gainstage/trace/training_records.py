@@ -120,6 +120,23 @@ class EvaluationRecord:
 
 
 @dataclass(frozen=True)
+class ExchangeRecord:
+    """What the right targets are worth to a trained copy: by how much others' targets would cost more, in eval mode.
+
+    Attributes:
+        trained: On batches that it was trained on; a mean over these, in units of the loss.
+        unseen: On batches that were held out.
+        noise: The standard deviation that ``unseen`` would have if targets belonged to no sample.
+        lawful: Whether the inputs have more order in them than numbers that are drawn one by one.
+    """
+
+    trained: float
+    unseen: float
+    noise: float
+    lawful: bool
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """The losses of a short run on a copy, one a step; it ends early at the first that is not finite.
 
@@ -129,6 +146,7 @@ class TrialRecord:
         reason: Why it could not be made, or "".
         variants: The same run with one thing changed, where this one hardly lowered the loss or that thing is doubtful.
         evaluation: Of the trained copy; None where it broke down or does not run in eval mode.
+        exchange: Of the trained copy; None where no batch was held out, or targets are not each a sample's.
     """
 
     steps: int
@@ -138,6 +156,7 @@ class TrialRecord:
     reason: str = ""
     variants: tuple[VariantRecord, ...] = ()
     evaluation: EvaluationRecord | None = None
+    exchange: ExchangeRecord | None = None
 
     @property
     def end(self) -> float:
