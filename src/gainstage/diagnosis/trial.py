@@ -39,10 +39,10 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
     """Losses of ``steps`` steps on a copy of the model with a copy of its optimizer.
 
     Every batch of the series is used once before one is used again. Of ten or more the last fifth is held out, for the
-    trained copy's loss in both modes. It ends at the first loss that is not finite. A run of 100 steps or more is made
-    again with the same batches and random numbers: without each thing that is suspected; and, where it hardly lowers
-    the loss, at a tenth and a hundredth of the learning rate, at ten and a hundred times, without weight decay. One
-    that lowers it by more is made again at a tenth of the rate where that is suspected.
+    trained copy's loss in both modes and with exchanged targets. It ends at the first loss that is not finite. A run of
+    100 steps or more is made again with the same batches and random numbers: without each thing that is suspected; and,
+    where it hardly lowers the loss, at a tenth and a hundredth of the learning rate, at ten and a hundred times, without
+    weight decay. One that lowers it by more is made again at a tenth of the rate where that is suspected.
 
     Args:
         subject: Stays as it is.
@@ -66,11 +66,10 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
             changes: list[Change] = [change for change in suspected if change not in (*done, "lr")]
             others = (_without(whole, change, spared, steps, seed) for change in changes)
             variants += [other for other in others if other is not None]
-        worth = exchanged(run, batches[:-spared], batches[-spared:], seed) if spared and _whole(losses) else None
-        found = trial_of(
-            steps, losses, batches, tuple(variants), exchange=worth, evaluation=
-            _evaluated(run, losses, batches[-spared:] if spared else batches[:SEEN], unseen=spared > 0, seed=seed),
-        )  # fmt: skip
+        held_out = batches[len(batches) - spared :]
+        worth = exchanged(run, series.batches.take(BATCHES), held_out, seed) if _whole(losses) else None
+        evaluation = _evaluated(run, losses, held_out or batches[:SEEN], unseen=spared > 0, seed=seed)
+        found = trial_of(steps, losses, batches, tuple(variants), evaluation, worth)
         return found if math.isfinite(found.end) or found.spoilt else replace(found, singular=_singular(series, seed))
 
 
