@@ -41,8 +41,8 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
     Every batch of the series is used once before one is used again. Of ten or more the last fifth is held out, for the
     trained copy's loss in both modes and with exchanged targets. It ends at the first loss that is not finite. A run of
     100 steps or more is made again with the same batches and random numbers: without each thing that is suspected; and,
-    where it hardly lowers the loss, at a tenth and a hundredth of the learning rate, at ten and a hundred times, without
-    weight decay. One that lowers it by more is made again at a tenth of the rate where that is suspected.
+    where it hardly lowers the loss, at a tenth and a hundredth of the learning rate, at ten and a hundred times, and
+    without weight decay. One that lowers it by more is made again at a tenth of the rate where that is suspected.
 
     Args:
         subject: Stays as it is.
