@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import gainstage as gs
+from gainstage.diagnosis.check import DEFECT
 
 Operation = Callable[[torch.Tensor], torch.Tensor]
 BATCH = torch.randn(64, 16), torch.randint(3, (64,))
@@ -471,3 +472,20 @@ class Watched(nn.Module):
 def test_an_embedding_may_be_looked_up_for_another_end() -> None:
     report = gs.check(Watched(), (torch.randint(20, (64,)), torch.arange(64) % 3), select="GRD003")
     assert [finding.severity for finding in report.findings] == ["info"]
+
+
+class Scaled(nn.Module):
+    """A factor, which is no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
+def test_every_rule_judges_a_model_without_layers() -> None:
+    report = gs.check(Scaled(), (torch.randn(32, 4), torch.randn(32, 4)), nn.MSELoss())
+    assert not report.trace.layers
+    assert not [entry for entry in report.not_assessed if DEFECT in entry.reason]

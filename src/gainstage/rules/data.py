@@ -16,6 +16,12 @@ from gainstage.trace.records import LayerRecord, TensorRecord, Trace
 _CALIBRATED = "benchmarks/calibrate.py, development split (docs/thresholds.md)"
 SMALL = Threshold("small", 0.03, "standard deviation", _CALIBRATED)
 LARGE = Threshold("large", 30.0, "standard deviation", _CALIBRATED)
+NEAR_UNIT = Threshold(
+    "near_unit",
+    10.0,
+    "times unit scale, either way, where a model scales its inputs itself",
+    "well inside of the others",
+)
 OFFSET = Threshold("offset", 5.0, "|mean| over standard deviation", _CALIBRATED)
 NEGLIGIBLE = 10.0  # times ε: from this variance on a norm takes the scale of what it reads away
 EVEN = 3.0  # the widest feature over all of them
@@ -28,7 +34,7 @@ UNIT = 1.0  # an offset hurts only where it is itself large against the weights'
         "INI003", "INI004", "INI005", "INI006", "INI009", "ACT001", "ACT002", "GRD001", "GRD002", "GRD003", "GRD004",
         "NRM002", "NRM007", "OPT001", "OPT002", "OPT003", "OPT004", "OPT005", "DAT007",
     ),
-    thresholds=(SMALL, LARGE, OFFSET, RELIEVED, BEHIND),
+    thresholds=(SMALL, LARGE, OFFSET, NEAR_UNIT, RELIEVED, BEHIND),
     bad="""
         import torch, gainstage as gs
         from torch import nn
@@ -88,14 +94,14 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 # What brings inputs to scale inside of the model.
 _SCALING = frozenset(("sub", "rsub", "div", "mul", "log", "log1p", "log2", "log10", "sqrt", "asinh"))
-NEAR_UNIT = (0.1, 10.0)  # rms
 
 
 def _rescaled(trace: Trace) -> bool:
     """Whether all that reads the input reads what the model has brought to unit scale itself."""
     first = [layer for layer in trace.layers if not layer.inputs and layer.input_rms is not None]
     return bool(first) and all(
-        _SCALING.intersection(layer.via) and NEAR_UNIT[0] < (layer.input_rms or 0.0) < NEAR_UNIT[1] for layer in first
+        _SCALING.intersection(layer.via) and 1 / NEAR_UNIT.value < (layer.input_rms or 0.0) < NEAR_UNIT.value
+        for layer in first
     )
 
 

@@ -211,8 +211,10 @@ def _frozen(trace: Trace) -> Finding | None:
     """Layers in front of trained ones that require no gradient, and whose weights are as they were drawn."""
     trained = {p.name for p in trace.parameters if p.requires_grad and p.grad_rms is not None}
     last = next(
-        (i for i, layer in reversed(list(enumerate(trace.layers))) if trained.intersection(layer.parameters)), 0
+        (i for i, layer in reversed(list(enumerate(trace.layers))) if trained.intersection(layer.parameters)), None
     )
+    if last is None:
+        return None
     named = {parameter.name: parameter for parameter in trace.parameters}
     before = _ancestors(trace, [last]) - {last}
     frozen = [
