@@ -52,9 +52,8 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """The inputs are far from zero mean and unit scale.
 
     What: a standard deviation below 0.03 or above 30, a mean of more than 5 standard deviations, or whole numbers of an
-        rms above 30 that no embedding looks up; or a tenth to a
-        third of that, and a trial ends above 0.35 of the loss of a network that knows nothing, and below 0.4 of that
-        end with standardised inputs.
+        rms above 30 that no embedding looks up; or a tenth to a third of that, and a trial ends above 0.35 of the loss
+        of a network that knows nothing, and below 0.4 of that end with standardised inputs.
     Why it hurts: initial weights and usual learning rates are made for inputs of unit scale; a large common mean
         drowns what tells samples apart.
     How measured: over all features, and over the widest feature where they differ, of the first batch.
