@@ -1,9 +1,10 @@
 """What local batches and padding cost batch norm: the limits of NRM011 and NRM014 stand on it.
 
-    python benchmarks/norm_batches.py local|flat|padding [--split dev|test] [--seeds N]
+    python benchmarks/norm_batches.py local|flat|late|padding [--split dev|test] [--seeds N]
 
 ``local``: convolutional networks on digits at one global batch, whose batch norms see the parts of so many processes
 each by themselves, in eval mode; the twin sees the whole. ``flat``: perceptrons, which have one value for each sample.
+``late``: residual networks that halve the image until one position is left, so that the last stage alone has so few.
 ``padding``: networks that find a motif in sequences of many lengths, whose batch norms take padding in; the twin's do
 not.
 """
@@ -40,13 +41,38 @@ def perceptron(depth: int, width: int, norm: Norm, activation: type[nn.Module]) 
     return nn.Sequential(*layers, nn.Linear(width, 10))
 
 
+class Residual(nn.Module):
+    """Two convolutions on half the positions, added to a map of what they were given."""
+
+    def __init__(self, fan_in: int, fan_out: int, stride: int, norm: Norm, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(fan_in, fan_out, 3, stride, 1, bias=False), norm(fan_out), activation(),
+            nn.Conv2d(fan_out, fan_out, 3, 1, 1, bias=False), norm(fan_out),
+        )  # fmt: skip
+        self.short = nn.Sequential(nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), norm(fan_out))
+        self.activation = activation()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.branch(x) + self.short(x))
+
+
+def residual(depth: int, width: int, norm: Norm, activation: type[nn.Module]) -> nn.Module:
+    """64, 16, 4 positions and one, ``depth`` blocks each but for the first."""
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, width, 3, 1, 1, bias=False), norm(width)]
+    for _ in range(3):
+        layers += [Residual(width, width, 2 if block == 0 else 1, norm, activation) for block in range(depth)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width, 10))
+
+
 def local_accuracy(what: str, split: str, samples: int, whole: int, seed: int, steps: int = 300) -> float:
     """In eval mode, of a network whose norms saw ``samples`` of a batch of ``whole`` at a time."""
     x, y = digits()
     torch.manual_seed(seed)
     norm: Norm = lambda width: GhostBatchNorm(width, virtual_batch_size=samples)  # noqa: E731
-    build = network if what == "local" else perceptron
-    model = build(3, 16, norm, nn.ReLU) if split == "dev" else build(5, 24, norm, nn.SiLU)
+    build = {"local": network, "flat": perceptron, "late": residual}[what]
+    depth = (1, 2) if what == "late" else (3, 5)
+    model = build(depth[0], 16, norm, nn.ReLU) if split == "dev" else build(depth[1], 24, norm, nn.SiLU)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for _ in range(steps):
         index = torch.randint(1400, (whole,))
@@ -127,7 +153,7 @@ def padded_accuracy(split: str, padded: float, seed: int, *, honest: bool, steps
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("what", choices=("local", "flat", "padding"))
+    parser.add_argument("what", choices=("local", "flat", "late", "padding"))
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--seeds", type=int, default=4)
     options = parser.parse_args()

@@ -81,6 +81,7 @@ def test_codes_are_unique_and_never_change() -> None:
         ("GRD003", "no-gradient"),
         ("GRD004", "one-class-gradients"),
         ("GRD005", "attention-without-skip"),
+        ("GRD006", "gradient-fades-over-time"),
         ("NRM001", "norm-frozen-in-training"),
         ("NRM002", "train-eval-gap"),
         ("NRM003", "tiny-batch-norm"),
@@ -109,6 +110,7 @@ def test_codes_are_unique_and_never_change() -> None:
         ("NUM001", "first-non-finite"),
         ("NUM002", "overflow-headroom"),
         ("NUM003", "gradient-underflow"),
+        ("NUM004", "rounded-updates"),
         ("DAT001", "input-scale"),
         ("DAT002", "bad-targets"),
         ("DAT003", "target-scale"),
@@ -118,4 +120,5 @@ def test_codes_are_unique_and_never_change() -> None:
         ("DAT007", "ignored-input"),
         ("DAT008", "leaked-targets"),
         ("DAT009", "unrelated-targets"),
+        ("DAT010", "unlearned-targets"),
     ]

@@ -38,12 +38,23 @@ def test_judges_the_samples_of_a_process(count: int, world_size: int | None, exp
     assert local_codes(convolutional(), count, world_size) == expected
 
 
-def test_few_values_are_few_with_more_samples_too() -> None:
+@pytest.mark.parametrize(("count", "severity"), [(7, "warning"), (8, "info"), (15, "info")])
+def test_few_values_are_few_with_more_samples_too(count: int, severity: str) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(432, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
-    trace = replace(gs.record(model, images(8)), world_size=4)
+    trace = replace(gs.record(model, images(count)), world_size=4)
     found = {finding.code: finding for finding in judged(trace, [rule_of("NRM011"), rule_of("NRM003")]).findings}
-    assert found["NRM011"].severity == "warning"
-    assert found["NRM003"].consequence_of == "NRM011"
+    assert found["NRM011"].severity == found["NRM003"].severity == severity
+    assert found["NRM003"].consequence_of == ("NRM011" if severity == "warning" else None)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(2, ["warning"]), (7, ["warning"]), (8, ["info"]), (15, ["info"]), (16, [])]
+)
+def test_a_tiny_batch_is_one_whose_values_are_few(count: int, expected: list[str]) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(432, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    found = judged(gs.record(model, images(count)), [rule_of("NRM003")]).findings
+    assert [finding.severity for finding in found] == expected
+    assert judged(gs.record(convolutional(), images(2)), [rule_of("NRM003")]).findings == ()
 
 
 def test_few_samples_of_many_positions_are_for_information() -> None:

@@ -115,6 +115,22 @@ def test_a_prediction_is_refuted_where_the_network_learns(rate: float, expected:
     assert learned is (expected == "info")
 
 
+@pytest.mark.parametrize(("scale", "expected"), [(0.003, "warning"), (1.0, "info")])
+def test_a_head_alone_is_trained_on_purpose_unless_a_trial_ends_far_better(scale: float, expected: str) -> None:
+    model = network()
+    with torch.no_grad():
+        model[0].weight.mul_(scale * 1.5)  # off what any scheme draws, as training leaves weights
+        model[0].bias.fill_(0.1)
+    head = [*model[3].parameters(), *model[6].parameters()]
+    optimizer = torch.optim.Adam(head, lr=3e-3)
+    alone = gs.check(model, batches(INPUTS, LABELS), optimizer=optimizer, select="OPT006")
+    tried = gs.check(model, batches(INPUTS, LABELS), optimizer=optimizer, steps=200, select="OPT006")
+
+    assert [(f.code, f.severity) for f in alone.findings] == [("OPT006", "info")]
+    assert [(f.code, f.severity) for f in tried.findings] == [("OPT006", expected)]
+    assert ("with all of them" in tried.findings[0].message) is (expected == "warning")
+
+
 STEP = StepRecord(loss=2.0, loss_after=1.9, zero_loss=2.3, constant_loss=2.0)
 FINDING = Finding("INI002", "gain-mismatch", "warning", "init", "", "Wide.")
 

@@ -1,4 +1,4 @@
-"""DAT009: targets that belong to other inputs, and what a trial's exchange of targets shows."""
+"""DAT009 and DAT010: targets that belong to other inputs, and what a trial's exchange of targets shows."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ def drawn(count: int, shuffled: bool, inputs: str = "waves") -> tuple[Tensor, Te
 
 
 def asked(
-    inputs: Tensor, targets: Tensor, *, outputs: int = 4, loss: nn.Module | None = None, size: int = 32
-) -> gs.Report:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(32, 256), nn.ReLU(), nn.Linear(256, outputs))
+    inputs: Tensor, targets: Tensor, *, outputs: int = 4, loss: nn.Module | None = None, size: int = 32,
+    width: int = 256, rate: float = 1e-2, seed: int = 0, select: str = "DAT009",
+) -> gs.Report:  # fmt: skip
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(32, width), nn.ReLU(), nn.Linear(width, outputs))
     batches = list(zip(inputs.split(size), targets.split(size), strict=True))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    return gs.check(model, batches, loss, optimizer=optimizer, steps=STEPS, select="DAT009")
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    return gs.check(model, batches, loss, optimizer=optimizer, steps=STEPS, select=select)
 
 
 def exchange_of(report: gs.Report) -> ExchangeRecord:
@@ -69,6 +70,33 @@ def test_random_numbers_that_stand_for_data_are_not_judged() -> None:
     assert not exchange_of(report).lawful
     assert [entry.reason for entry in report.not_assessed if "drawn at random" in entry.reason]
     assert not report.findings
+
+
+@pytest.mark.parametrize(("shuffled", "expected"), [(True, ["DAT010"]), (False, [])])
+def test_labels_that_are_not_even_learned_by_heart(shuffled: bool, expected: list[str]) -> None:
+    report = asked(*drawn(512, shuffled), width=4, rate=1e-3, select="DAT010")
+    assert [finding.code for finding in report.findings] == expected
+    # What shows nothing is looked at for longer, and what shows something is not.
+    assert exchange_of(report).steps == (3 * STEPS if shuffled else STEPS)
+    assert report.trace.trial is not None
+    assert len(report.trace.trial.losses) == STEPS
+
+
+def test_what_is_learned_late_is_waited_for() -> None:
+    inputs, labels = drawn(512, shuffled=False)
+    report = asked(inputs, labels, width=4, rate=3e-5, seed=2, select="DAT010")
+    found = exchange_of(report)
+    assert found.steps == 3 * STEPS
+    assert found.unseen > 2 * found.noise
+    assert not report.findings
+
+
+def test_whatever_else_is_wrong_comes_first() -> None:
+    inputs, labels = drawn(512, shuffled=True)
+    report = asked(inputs * 1e-6, labels, width=4, rate=1e-3, select="DAT001,DAT010")
+    assert [(finding.code, finding.consequence_of) for finding in report.findings] == [
+        ("DAT001", None), ("DAT010", "DAT001")
+    ]  # fmt: skip
 
 
 def test_without_batches_held_out_it_is_not_assessed() -> None:

@@ -141,10 +141,9 @@ def _answers(ask: Asked, outputs: Tensor, targets: Tensor) -> AskedLoss | None:
         return None
     ones = (paired > (low + high) / 2).to(outputs.dtype)
     asked_for = ones.reshape(targets.shape).to(targets.dtype)
-    whole = bool((paired == paired.round()).all())
     beyond = max(0.0, -low, high - 1.0)
-    # What lies between 0 and 1 is as good a probability as any; what lies beyond, and is no number of a class, is none.
-    return _odds(_saying(ask, asked_for), ones, beyond) if whole or not beyond else None
+    # What lies between 0 and 1 is as good a probability as any; what lies beyond is none.
+    return _odds(_saying(ask, asked_for), ones, beyond)
 
 
 def _of_squashed(ask: Asked, outputs: Tensor, targets: Tensor) -> AskedLoss | None:

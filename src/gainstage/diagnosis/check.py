@@ -17,6 +17,7 @@ from gainstage.diagnosis.records import Diagnosis
 from gainstage.diagnosis.reshaped import confirmed_reshapes
 from gainstage.diagnosis.selection import ModuleIgnores, ModulePatterns, Patterns, module_ignores, selected
 from gainstage.diagnosis.suspicions import suspicions
+from gainstage.diagnosis.through_time import through_time
 from gainstage.diagnosis.trial import short_trial
 from gainstage.errors import InputError, SubjectError
 from gainstage.rules import RULES, Rule, ranked
@@ -88,6 +89,7 @@ def diagnose(
         if subject.optimizer is not None:
             trace = replace(trace, step=first_step(looked, seed, recorded))
         if steps:
+            trace = replace(trace, through_time=through_time(looked, seed))
             doubts = suspicions(trace, judged(trace, rules, ignores).findings)
             trace = replace(trace, trial=_trial(subject, steps, seed, doubts))
     return judged(trace, rules, ignores)

@@ -72,7 +72,7 @@ def _measured(subject: Subject, seed: int, recorded: Recording | None) -> StepRe
         update_ratio=median(entry.ratio for entry in ratios) if ratios else None,
         least=min(ratios, key=lambda entry: entry.ratio, default=None),
         most=max(ratios, key=lambda entry: entry.ratio, default=None),
-        ratios=tuple(ratios),
+        ratios=tuple(ratios), rounded_away=_rounded_away(objective, gradient, update),
     )  # fmt: skip
 
 
@@ -108,6 +108,20 @@ def _ratios(objective: Objective, update: torch.Tensor) -> list[RatioRecord]:
     names = [name for name, weight in weights.items() if weight.dim() >= 2] or list(weights)
     pairs = ((name, _rms(moves[name]), _rms(weights[name])) for name in names)
     return [RatioRecord(name, move / weight if weight else math.inf) for name, move, weight in pairs if move > 0]
+
+
+def _rounded_away(objective: Objective, gradient: torch.Tensor, update: torch.Tensor) -> float | None:
+    """The share of half-precision values with a gradient that the step, made in that precision, does not change."""
+    groups = objective.subject.optimizer.param_groups if objective.subject.optimizer is not None else []
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    slopes, moves = objective.split(gradient), objective.split(update)
+    wanted = lost = 0
+    for name, parameter in zip(objective.names, objective.parameters, strict=True):
+        if id(parameter) in held and parameter.dtype in (torch.bfloat16, torch.float16):
+            sloping = slopes[name] != 0
+            wanted += int(sloping.sum())
+            lost += int((sloping & (moves[name] == 0)).sum())
+    return lost / wanted if wanted else None
 
 
 def _rms(tensor: torch.Tensor) -> float:

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from gainstage.diagnosis.remembering import remembering
 from gainstage.errors import SubjectError
 from gainstage.remedies import reinitialize
 from gainstage.remedies.standardise import standardise_inputs
 from gainstage.rules.base import Finding
+from gainstage.rules.through_time import FADED
 from gainstage.rules.tried import MENDED_BY
 from gainstage.trace.copies import copied
 from gainstage.trace.records import TensorRecord, Trace
@@ -25,6 +27,9 @@ OFFSET, WIDE, NARROW = 1.5, 3.0, 0.3  # standard deviations; of a feature; rms
 SAME = 1e-6  # standard deviation of targets over their mean: rounding
 MOVING = 0.02  # rms of a step over that of the weights, in the long run
 FAR, NEAR = 5.0, 0.2  # rms of targets: over that of the outputs; in itself
+
+# What findings that are for information call what they found, and the change that tells.
+_MEANT_PERHAPS: Mapping[str, Change] = {"frozen": "frozen", "last layers": "parameters"}
 
 
 def suspicions(trace: Trace, findings: Sequence[Finding] = ()) -> tuple[Change, ...]:
@@ -40,11 +45,12 @@ def suspicions(trace: Trace, findings: Sequence[Finding] = ()) -> tuple[Change, 
         "inputs": any(_off(tensor) for tensor in trace.inputs),
         "targets": _far_targets(trace),
         "lr": _long_steps(trace),
+        "memory": any(record.faintest < FADED.value for record in trace.through_time),
     }
     found: list[Change] = [change for change, worth_a_run in doubtful.items() if worth_a_run]
-    # Of a frozen trunk one pass cannot tell whether it is meant.
-    if any(finding.evidence.get("kind") == "frozen" for finding in findings):
-        found.append("frozen")
+    # Of a trunk that is frozen, or that the optimizer does not hold, one pass cannot tell whether it is meant.
+    kinds = {str(finding.evidence.get("kind")) for finding in findings}
+    found.extend(change for kind, change in _MEANT_PERHAPS.items() if kind in kinds)
     grave = [finding.code for finding in findings if finding.severity != "info"]
     return tuple(dict.fromkeys([*found, *(MENDED_BY[code] for code in grave if code in MENDED_BY)]))
 
@@ -170,4 +176,5 @@ _CHANGES: Mapping[Change, Callable[[Subject], tuple[Subject, float]]] = {
     "parameters": _all_parameters,
     "modes": _norms_in_training,
     "frozen": _nothing_frozen,
+    "memory": lambda series: (remembering(series), 1.0),
 }

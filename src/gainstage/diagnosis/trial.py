@@ -14,6 +14,7 @@ from gainstage.diagnosis.suspicions import BATCH_NORMS, changed
 from gainstage.errors import SubjectError
 from gainstage.landscape.training import BATCHES, gradients_kept, mean_loss, trained
 from gainstage.rules.tried import LEARNED
+from gainstage.rules.unrelated_targets import SURE
 from gainstage.trace.call import tensors_of
 from gainstage.trace.copies import copied
 from gainstage.trace.subject import Subject
@@ -30,6 +31,8 @@ from gainstage.trace.training_records import (
 TELLING_STEPS, HARDLY = 100, 0.5
 # A run that ends below so much of the other's end has found what is wrong: nothing else is tried.
 ENOUGH = 0.5
+# A run of which nothing holds for the batches held out goes on for so many times its steps, to see whether it will.
+LONGER = 2
 # Of so many batches or more the last fifth is held out of the training; else so many are looked at again.
 SPARING, SHARE, SEEN = 10, 5, 4
 LOWER, HIGHER = (0.1, 0.01), (10.0, 100.0)
@@ -39,10 +42,12 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
     """Losses of ``steps`` steps on a copy of the model with a copy of its optimizer.
 
     Every batch of the series is used once before one is used again. Of ten or more the last fifth is held out, for the
-    trained copy's loss in both modes and with exchanged targets. It ends at the first loss that is not finite. A run of
-    100 steps or more is made again with the same batches and random numbers: without each thing that is suspected; and,
-    where it hardly lowers the loss, at a tenth and a hundredth of the learning rate, at ten and a hundred times, and
-    without weight decay. One that lowers it by more is made again at a tenth of the rate where that is suspected.
+    trained copy's loss in both modes and with exchanged targets; where these show nothing that was learned of others
+    than those trained on, the copy is trained on for twice the steps, and asked again. It ends at the first loss that
+    is not finite. A run of 100 steps or more is made again with the same batches and random numbers: without each thing
+    that is suspected; and, where it hardly lowers the loss, at a tenth and a hundredth of the learning rate, at ten and
+    a hundred times, and without weight decay. One that lowers it by more is made again at a tenth of the rate where
+    that is suspected.
 
     Args:
         subject: Stays as it is.
@@ -67,8 +72,10 @@ def short_trial(subject: Subject, steps: int, seed: int = 0, suspected: Sequence
             others = (_without(whole, change, spared, steps, seed) for change in changes)
             variants += [other for other in others if other is not None]
         held_out = batches[len(batches) - spared :]
-        worth = exchanged(run, series.batches.take(BATCHES), held_out, seed) if _whole(losses) else None
+        worth = _worth(run, held_out, steps, seed) if _whole(losses) else None
         evaluation = _evaluated(run, losses, held_out or batches[:SEEN], unseen=spared > 0, seed=seed)
+        if worth is not None and steps >= TELLING_STEPS and worth.lawful and worth.unseen < SURE.value * worth.noise:
+            worth = _worth_later(run, held_out, steps, seed) or worth
         found = trial_of(steps, losses, batches, tuple(variants), evaluation, worth)
         return found if math.isfinite(found.end) or found.spoilt else replace(found, singular=_singular(series, seed))
 
@@ -129,6 +136,20 @@ def trial_of(
         evaluation=evaluation,
         exchange=exchange,
     )
+
+
+def _worth(run: Subject, held_out: Sequence[Any], steps: int, seed: int) -> ExchangeRecord | None:
+    found = exchanged(run, run.batches.take(BATCHES), held_out, seed)
+    return None if found is None else replace(found, steps=steps)
+
+
+def _worth_later(run: Subject, held_out: Sequence[Any], steps: int, seed: int) -> ExchangeRecord | None:
+    """What the right targets are worth to the copy after more steps; None where it breaks down meanwhile."""
+    try:
+        losses = trained(run, LONGER * steps, seed + 1, lambda _: None)
+    except SubjectError:
+        return None
+    return _worth(run, held_out, (1 + LONGER) * steps, seed) if _whole(losses) else None
 
 
 def _whole(losses: Sequence[float]) -> bool:

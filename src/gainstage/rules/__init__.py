@@ -35,15 +35,16 @@ from gainstage.rules.numbers import first_non_finite
 from gainstage.rules.objective import posterior_collapse, wrong_sign
 from gainstage.rules.output_loss import output_loss_mismatch
 from gainstage.rules.packed_fans import packed_fans
-from gainstage.rules.precision import gradient_underflow, overflow_headroom
+from gainstage.rules.precision import gradient_underflow, overflow_headroom, rounded_updates
 from gainstage.rules.ranking import ranked
 from gainstage.rules.running_statistics import norm_momentum, shared_norm, train_eval_gap
 from gainstage.rules.samples import ignored_input, mixed_samples
 from gainstage.rules.steps import lr_too_high, lr_too_low
 from gainstage.rules.symmetry import symmetric_init
 from gainstage.rules.targets import bad_targets, target_scale
+from gainstage.rules.through_time import gradient_fades_over_time
 from gainstage.rules.trials import diverging, not_learning, oscillating
-from gainstage.rules.unrelated_targets import unrelated_targets
+from gainstage.rules.unrelated_targets import unlearned_targets, unrelated_targets
 from gainstage.rules.wiring import no_gradient
 
 # In the order of the catalogue.
@@ -70,6 +71,7 @@ RULES: tuple[Rule, ...] = (
     no_gradient,
     one_class_gradients,
     attention_without_skip,
+    gradient_fades_over_time,
     norm_frozen_in_training,
     train_eval_gap,
     tiny_batch_norm,
@@ -98,6 +100,7 @@ RULES: tuple[Rule, ...] = (
     first_non_finite,
     overflow_headroom,
     gradient_underflow,
+    rounded_updates,
     input_scale,
     bad_targets,
     target_scale,
@@ -107,6 +110,7 @@ RULES: tuple[Rule, ...] = (
     ignored_input,
     leaked_targets,
     unrelated_targets,
+    unlearned_targets,
 )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from gainstage.remedies.fix import Fix
 from gainstage.rules.base import Finding, NotAssessed, Severity, Threshold, counted, rule
 from gainstage.rules.signal import MAPS
-from gainstage.rules.tried import BEHIND, RELIEVED, far_behind, relief, told
+from gainstage.rules.tried import BEHIND, RELIEVED, far_behind, ignorant_loss, relief, told
 from gainstage.trace.graph import consumers
 from gainstage.trace.records import LayerRecord, TensorRecord, Trace
 
@@ -86,8 +86,9 @@ def input_scale(trace: Trace) -> Iterator[Finding | NotAssessed]:
             return
     # The scale that a norm takes away costs nothing, and a run without it is another run.
     doubtful = floating and (not repaired or any(_uneven(tensor) for tensor in floating))
-    # What one pass does not show has to have cost something: many a network learns faster from standardised inputs.
-    if ends is not None and doubtful and far_behind(trace, ends):
+    # What one pass does not show has to have cost something: many a network learns faster from standardised inputs. A
+    # loss of which that is not known may be an equation's, whose terms have the inputs' units.
+    if ends is not None and doubtful and ignorant_loss(trace) is not None and far_behind(trace, ends):
         yield _relieved(trace, floating, ends)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from gainstage.rules.base import Finding, NotAssessed, Severity, counted, loss_name, rule, some
 from gainstage.rules.fresh import freshly_drawn
 from gainstage.rules.signal import MAPS
+from gainstage.rules.tried import far_behind, relief, told
 from gainstage.trace.records import ParameterRecord, Trace, UnregisteredRecord
 from gainstage.trace.training_records import OptimizerRecord
 
@@ -44,8 +46,8 @@ def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
         vectors are not, or the other way round, embeddings are held apart, the step is written by hand, what is held
         is a small part (adapters), or biases and scales alone are missing: they cost little. Layers before those held
         whose weights look as they were drawn, though, have nothing to give that is worth keeping: a warning, unless
-        they say requires_grad_(False). A network that is kept in a list to hide it from the state dict, as for a
-        perceptual loss, should say so, too.
+        they say requires_grad_(False); so it is if a trial ends far better with all parameters held. A network that is
+        kept in a list to hide it from the state dict, as for a perceptual loss, should say so, too.
     Fix: build the optimizer after the model is complete and on its device, over model.parameters(). Keep layers in
         nn.ModuleList or nn.ModuleDict, not in a list or dict, and single parameters as attributes of a module.
     References: PyTorch, torch.optim, on constructing optimizers.
@@ -68,7 +70,11 @@ def missing_parameters(trace: Trace) -> Iterator[Finding | NotAssessed]:
     held = [p for p in taking_part if p.name not in set(optimizer.missing)]
     on_purpose = _deliberate(trace, optimizer, missing, held)
     untrained = on_purpose == _LAST_LAYERS and _untrained(trace, missing)
-    yield _missing_finding(optimizer, missing, held, on_purpose, untrained=untrained)
+    found = _missing_finding(optimizer, missing, held, on_purpose, untrained=untrained)
+    ends = relief(trace, "parameters")
+    if found.severity == "info" and ends is not None and far_behind(trace, ends):
+        found = replace(found, severity="warning", message=f"{found.message} {told(trace, ends, 'with all of them')}")
+    yield found
 
 
 def _unlisted_finding(trace: Trace, unlisted: Sequence[UnregisteredRecord]) -> Finding:
@@ -146,7 +152,10 @@ def _missing_finding(
         else "If that is meant, call requires_grad_(False) on the rest: it saves its gradients." if on_purpose
         else "Build the optimizer over model.parameters() once the model is complete, its last layer replaced.",
         value=float(len(missing)), threshold=0.0,
-        evidence={"missing": names, "held": len(held), "foreign": optimizer.foreign},
+        evidence={
+            "missing": names, "held": len(held), "foreign": optimizer.foreign,
+            **({"kind": "last layers"} if on_purpose.startswith(_LAST_LAYERS) else {}),
+        },
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gainstage.rules.base import Finding, NotAssessed, Threshold, counted, rule
-from gainstage.rules.normalization import VALUES, batch_norms
+from gainstage.rules.normalization import FEW, VALUES, batch_norms
 from gainstage.trace.records import LayerRecord, NormRecord, Trace
 
 LOCAL = Threshold(
@@ -17,7 +17,7 @@ PADDED = Threshold("padded", 0.25, "share of the steps", "benchmarks/norm_batche
 
 @rule(
     "NRM011", "local-batch-norm", severities=("warning", "info"), cause="normalization", status="preview",
-    thresholds=(LOCAL, VALUES),
+    thresholds=(LOCAL, FEW, VALUES),
     explains=("NRM003",), claims=("small-batch",),
     bad="""
         import torch, gainstage as gs
@@ -44,7 +44,7 @@ def local_batch_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Each process of a group normalizes by its own few samples, and not by the whole batch.
 
     What: batch norms in training mode that are not synchronized, in a process group of two or more, where a process has
-        fewer than 16 values per channel; for information, where it has at most 4 samples, however large.
+        fewer than 8 values per channel; for information, fewer than 16, or at most 4 samples, however large.
     Why it hurts: gradients are averaged over all processes, but statistics are of one: the batch is as small as a
         process's part of it to the norm. Running statistics are those of one process too.
     How measured: the size of the group of the DistributedDataParallel wrapper, or of the default group where it was
@@ -65,7 +65,9 @@ def local_batch_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if not local:
         return
     layer, norm = min(local, key=lambda pair: pair[1].values_per_statistic)
-    grave = norm.values_per_statistic < VALUES.value
+    grave = norm.values_per_statistic < FEW.value
+    few = norm.values_per_statistic < VALUES.value
+    limit = FEW if grave else VALUES if few else LOCAL
     yield Finding(
         "NRM011", "local-batch-norm", "warning" if grave else "info", "normalization", layer.module,
         message=f"{counted(len(local), 'batch norm')} in a group of {trace.world_size} processes normalize by "
@@ -73,8 +75,8 @@ def local_batch_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
         f"values; the whole batch has {trace.world_size} times as many.",
         why="Gradients are averaged over all processes, statistics are not: to the norm the batch is that small.",
         advice="Synchronize them: torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), or gs.norm.to_sync.",
-        value=float(norm.values_per_statistic if grave else layer.batch_size or 0),
-        threshold=(VALUES if grave else LOCAL).value,
+        value=float(norm.values_per_statistic if few else layer.batch_size or 0),
+        threshold=limit.value,
         evidence={
             "world_size": trace.world_size, "layers": len(local), "values_per_statistic": norm.values_per_statistic
         },

@@ -1,4 +1,4 @@
-"""Low precision: NUM002 overflow-headroom, NUM003 gradient-underflow."""
+"""Low precision: NUM002 overflow-headroom, NUM003 gradient-underflow, NUM004 rounded-updates."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ HEADROOM = Threshold(
 FLUSHED = Threshold(
     "flushed", SMALLEST, "rms of a gradient", "of a normal distribution of that rms 38 % lie below half of the smallest"
 )
+ROUNDED = Threshold("rounded", 0.5, "share of the values", "by definition: most of the step is lost")
 _WIDE = "no float16 in this run: float32 and bfloat16 have range enough"
 
 
@@ -134,6 +135,54 @@ def gradient_underflow(trace: Trace) -> Iterator[Finding | NotAssessed]:
         advice="Scale the loss (torch.amp.GradScaler over float32 weights), or use bfloat16.",
         value=last.grad_rms, threshold=FLUSHED.value, evidence={"layers": len(tiny), "half_weights": half},
         layers=tuple(layer.name for layer in tiny),
+    )  # fmt: skip
+
+
+@rule(
+    "NUM004", "rounded-updates", severities=("warning",), cause="precision", status="preview",
+    explains=("OPT002", "OPT003"), thresholds=(ROUNDED,),
+    bad="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3)).bfloat16()
+        subject = gs.Subject(model, (torch.randn(64, 16).bfloat16(), torch.randint(3, (64,))),
+                             optimizer=torch.optim.AdamW(model.parameters(), lr=1e-5))
+    """,
+    good="""
+        import torch, gainstage as gs
+        from torch import nn
+        model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3)).bfloat16()
+        subject = gs.Subject(model, (torch.randn(64, 16).bfloat16(), torch.randint(3, (64,))),
+                             optimizer=torch.optim.AdamW(model.parameters(), lr=1e-2))
+    """,
+)  # fmt: skip
+def rounded_updates(trace: Trace) -> Iterator[Finding | NotAssessed]:
+    """Weights in half precision are not changed by steps that are too small for them.
+
+    What: most values of bfloat16 or float16 weights that have a gradient are the same, bit for bit, after a step.
+    Why it hurts: between a bfloat16 number and the next lies 1/128 of it or less: a step below half of that is rounded
+        away, and so is the next one, so that nothing ever adds up.
+    How measured: the first step of your optimizer at its own learning rate, made on a copy in the weights' precision.
+    When it is a false alarm: a schedule that begins far below the rate that it will reach; an optimizer that keeps what
+        was rounded away elsewhere, and adds it later.
+    Fix: keep the weights in float32 and compute in half precision under autocast; or an optimizer with stochastic
+        rounding or compensated sums.
+    References: Micikevicius et al. 2018, section 3.1; Zamirai et al. 2021, Revisiting BFloat16 training.
+    """
+    share = trace.step.rounded_away if trace.step is not None else None
+    if share is None or trace.step is None:
+        yield NotAssessed("NUM004", "needs an optimizer that holds weights in half precision")
+        return
+    if share < ROUNDED.value or trace.step.scheduled:
+        return
+    yield Finding(
+        "NUM004", "rounded-updates", "warning", "precision", "",
+        message=f"The optimizer's first step leaves {share:.0%} of the half-precision values that have a gradient as "
+        "they are, bit for bit: it is smaller than what lies between them and their neighbours.",
+        why="Steps that are rounded away do not add up: these weights stay where they are, however long it trains.",
+        advice="Keep the weights in float32 and run the model under torch.autocast; or use an optimizer with "
+        "stochastic rounding or compensated sums.",
+        value=share, threshold=ROUNDED.value,
     )  # fmt: skip
 
 

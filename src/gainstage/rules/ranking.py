@@ -7,13 +7,16 @@ from dataclasses import replace
 
 from gainstage.rules.base import SEVERITIES, Finding, Rule
 
+# What is said where nothing else is: whatever else is wrong explains it, but for what it explains itself.
+RESIDUAL = frozenset(("DAT010",))
+
 
 def ranked(findings: Sequence[Finding], rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
     """Findings with `Finding.consequence_of` set: root causes first, each followed by its consequences.
 
-    A finding is a consequence if a rule that fired names its code among those that it explains. Of several that
-    do, one that is no consequence itself is the cause. Roots stand by the gravest severity among themselves and
-    their consequences, then in the order given.
+    A finding is a consequence if a rule that fired names its code among those that it explains; one that is said
+    where nothing else is, of any other. Of several that do, one that is no consequence itself is the cause. Roots
+    stand by the gravest severity among themselves and their consequences, then in the order given.
 
     Args:
         findings: In the order of the rules.
@@ -39,7 +42,10 @@ def _causes(finding: Finding, findings: Sequence[Finding], rules: Mapping[str, R
     codes = dict.fromkeys(other.code for other in findings if other.code != finding.code)
     # What is merely worth knowing explains nothing that is wrong.
     grave = {other.code for other in findings if other.severity != "info"}
-    return [code for code in codes if code in grave and code in rules and finding.code in rules[code].explains]
+    named = [code for code in codes if code in grave and code in rules and finding.code in rules[code].explains]
+    if finding.code not in RESIDUAL or finding.code not in rules:
+        return named
+    return [code for code in codes if code in grave and code not in rules[finding.code].explains]
 
 
 def _root(code: str, causes: Mapping[str, list[str]], roots: set[str]) -> str | None:

@@ -79,8 +79,8 @@ def mixed_samples(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 
 @rule(
-    "DAT007", "ignored-input", severities=("warning",), cause="wiring", status="preview", explains=("INI009", "OPT003"),
-    thresholds=(SAME,),
+    "DAT007", "ignored-input", severities=("warning",), cause="wiring", status="preview",
+    explains=("INI009", "OPT001", "OPT002", "OPT003", "OPT004", "GRD006"), thresholds=(SAME,),
     bad="""
         import torch, gainstage as gs
         from torch import nn

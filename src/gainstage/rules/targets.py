@@ -142,12 +142,20 @@ def _beyond(asked: AskedLoss | None, trace: Trace) -> Finding | None:
 
 
 def _improbable(who: str, low: float, high: float, far: float) -> Finding:
-    return _finding(
+    found = _finding(
         "error", f"{who} takes probabilities, and its targets go from {low:.3g} to {high:.3g}.",
         "Beyond 0 and 1 the loss has no lowest value: the outputs run off to infinity.",
         "Bring the targets to 0 and 1 (labels of -1 and 1: (y + 1) / 2), or use a loss for what they are; of three "
         "classes or more, one output for each and CrossEntropyLoss.",
         "probabilities", far, BEYOND.value,
+    )  # fmt: skip
+    if low.is_integer() and high.is_integer():
+        return found
+    # Of numbers to be predicted it is not the targets that are wrong.
+    return replace(
+        found, cause="loss",
+        advice="Use a loss for numbers (MSELoss, L1Loss, HuberLoss) on outputs without a sigmoid; or bring the targets "
+        "to 0 and 1, if they are shares.",
     )  # fmt: skip
 
 

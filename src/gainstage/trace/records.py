@@ -19,7 +19,13 @@ from gainstage.trace.target_records import (
     LeakRecord,
     PriorRecord,
 )
-from gainstage.trace.training_records import MixingRecord, OptimizerRecord, StepRecord, TrialRecord
+from gainstage.trace.training_records import (
+    MixingRecord,
+    OptimizerRecord,
+    StepRecord,
+    ThroughTimeRecord,
+    TrialRecord,
+)
 
 SCHEMA_VERSION = 1
 
@@ -321,6 +327,7 @@ class Trace:
         dropouts: In the order in which they ran first.
         dropped_in_eval: How many times a pass in eval mode drops values at random.
         flat_derivatives: How many times a derivative that the model or the loss takes was zero before a rectifier.
+        through_time: Of recurrent layers, where a trial was made.
         reshapes: Views and reshapes that look like transpositions, the same for another number of samples.
         unregistered: Parameters that were read with gradients switched on and are none of the model's.
         skipped: What could not be measured, with the reason, one line each.
@@ -351,6 +358,7 @@ class Trace:
     dropouts: tuple[DropoutRecord, ...] = ()
     dropped_in_eval: int = 0
     flat_derivatives: int = 0
+    through_time: tuple[ThroughTimeRecord, ...] = ()
     reshapes: tuple[ReshapeRecord, ...] = ()
     unregistered: tuple[UnregisteredRecord, ...] = ()
     skipped: tuple[str, ...] = ()

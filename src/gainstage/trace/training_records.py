@@ -57,6 +57,8 @@ class StepRecord:
         stepped: Whether the optimizer has made steps before.
         scheduled: Whether a schedule sets its learning rate, which may be warming up.
         wild_update: Whether loss and gradient are finite, and the update is not.
+        rounded_away: Of the values of half-precision weights that have a gradient, the share that the step leaves as
+            they are, bit for bit; None without such weights.
         reason: Why there are no figures; empty where there are.
     """
 
@@ -73,10 +75,13 @@ class StepRecord:
     stepped: bool = False
     scheduled: bool = False
     wild_update: bool = False
+    rounded_away: float | None = None
     reason: str = ""
 
 
-Change = Literal["lr", "weight_decay", "dropout", "inputs", "targets", "weights", "parameters", "modes", "frozen"]
+Change = Literal[
+    "lr", "weight_decay", "dropout", "inputs", "targets", "weights", "parameters", "modes", "frozen", "memory"
+]
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ class VariantRecord:
     Attributes:
         change: ``lr``, all learning rates times a factor; ``weight_decay`` and ``dropout``, none of it; ``inputs`` and
             ``targets``, standardised; ``weights``, drawn anew; ``parameters``, all of them held by the optimizer;
-            ``modes``, batch norms in training mode; ``frozen``, nothing frozen.
+            ``modes``, batch norms in training mode; ``frozen``, nothing frozen; ``memory``, recurrent layers that
+            remember longer.
         factor: Of the rate, the decay or the dropout; 1 for all else.
         rate: The largest learning rate of all groups.
         end: Median loss of the last fifth of its steps, in units of the trial's own; infinite if it left the finite
@@ -128,12 +134,14 @@ class ExchangeRecord:
         unseen: On batches that were held out.
         noise: The standard deviation that ``unseen`` would have if targets belonged to no sample.
         lawful: Whether the inputs have more order in them than numbers that are drawn one by one.
+        steps: After how many steps of training: more than the trial's, where those had shown nothing that holds.
     """
 
     trained: float
     unseen: float
     noise: float
     lawful: bool
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,23 @@ class TrialRecord:
                 fair = held_out or change != "dropout" or (variant.in_eval is not None and math.isinf(self.end))
                 return ends if fair and ends[0] > 0 and ends[1] >= 0 else None
         return None
+
+
+@dataclass(frozen=True)
+class ThroughTimeRecord:
+    """How unevenly a recurrent layer's gradient is spread over the steps of its input.
+
+    Attributes:
+        module: Its path.
+        type: ``RNN_TANH``, ``RNN_RELU``, ``LSTM`` or ``GRU``.
+        steps: Of the sequences of the first batch.
+        faintest: The rms gradient of the loss at the step that has least, over that at the step that has most.
+    """
+
+    module: str
+    type: str
+    steps: int
+    faintest: float
 
 
 @dataclass(frozen=True)
