@@ -49,6 +49,8 @@ def _confirms(one: ReshapeRecord, record: ReshapeRecord, count: int) -> bool:
 
 def _fewer(batch: Any, count: int) -> Any:
     def shortened(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor[:-1] if tensor.ndim and len(tensor) == count else tensor
+        # Targets may stand one below the other, several for each sample.
+        each = 0 if not tensor.ndim or len(tensor) % count else len(tensor) // count
+        return tensor[:-each] if each else tensor
 
     return pytree.tree_map_only(torch.Tensor, shortened, batch)

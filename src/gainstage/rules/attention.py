@@ -9,6 +9,7 @@ from gainstage.trace.records import LayerRecord, Trace
 
 STACKED = Threshold("stacked", 2, "attention layers without a skip", "one may be a pooling at the end")
 SQUARE_DIMS = 3  # samples, places, places; and heads
+_PRODUCTS = frozenset(("matmul", "mm", "bmm", "baddbmm", "einsum"))  # of queries and keys
 
 
 @rule(
@@ -48,7 +49,7 @@ def attention_without_skip(trace: Trace) -> Iterator[Finding | NotAssessed]:
     Why it hurts: attention averages over places: without a skip the places become alike, doubly exponentially in
         depth, and the first layers are hardly trained.
     How measured: the residual blocks of the pass, and which of them hold an attention layer in their branch; a softmax
-        over as many places as there are rows is taken for one as well.
+        over as many products of queries and keys as there are rows is taken for one as well.
     When it is a false alarm: networks that are built so on purpose, with values scaled for it.
     Fix: x = x + attention(norm(x)); not x = attention(x), nor x = x + x after it was overwritten.
     References: Dong, Cordonnier and Loukas 2021, Attention is not all you need; Vaswani et al. 2017, section 3.1.
@@ -76,4 +77,6 @@ def _is_self_attention(layer: LayerRecord) -> bool:
     if layer.kind == "attention":
         return True
     square = len(layer.shape) >= SQUARE_DIMS and layer.shape[-1] == layer.shape[-2] > 1
-    return layer.op == "softmax" and square and int((layer.attributes or {}).get("dim", -1)) == len(layer.shape) - 1
+    last = int((layer.attributes or {}).get("dim", -1)) == len(layer.shape) - 1
+    # Sums of a score for either end, over the neighbours of a graph, are another thing: stacks of two are usual there.
+    return layer.op == "softmax" and square and last and bool(_PRODUCTS.intersection(layer.via))

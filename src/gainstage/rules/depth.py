@@ -270,7 +270,8 @@ _BLOCKS = """
 def residual_growth(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Residual branches without a norm or a scale make the stream grow by a factor in every block.
 
-    What: over a run of blocks x + f(x) whose branches hold no norm, the rms of the stream grows by more than 30.
+    What: over a run of blocks x + f(x) whose branches hold no norm, the rms of the stream grows by more than 30, and
+        beyond 1.
     Why it hurts: a branch that adds as much as it reads doubles the variance; twenty such blocks make a million, and
         the gradient grows by the same factor on its way back.
     How measured: the rms of each sum over that of what its skip carries, multiplied along the stream. A norm in a
@@ -281,7 +282,8 @@ def residual_growth(trace: Trace) -> Iterator[Finding | NotAssessed]:
         their number, give them a factor that starts at zero (SkipInit, ReZero), or begin them with a norm.
     References: Zhang, Dauphin and Ma 2019, Fixup; De and Smith 2020; Hanin and Rolnick 2018.
     """
-    found = [run for run in growths(trace) if not run.repaired and run.decades >= STREAM_GROWTH.value]
+    runs = (run for run in growths(trace) if not run.repaired and run.decades >= STREAM_GROWTH.value)
+    found = [run for run in runs if run.end > 1]  # what comes from almost nothing to unit scale has not grown too far
     if not found:
         return
     worst = max(found, key=lambda run: run.decades)

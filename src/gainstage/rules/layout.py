@@ -81,7 +81,7 @@ def _cut_classes(trace: Trace, record: ReshapeRecord) -> Iterator[Finding]:
     order = ", ".join(str(axis) for axis in (0, *axes[2:], 1))
     yield Finding(
         "DAT006", "scrambled-axes", "warning", "loss", "",
-        message=f"In the loss outputs of shape {_sizes(record.before)} are viewed as {_sizes(record.after)}: the "
+        message=f"Outputs of shape {_sizes(record.before)} are viewed as {_sizes(record.after)}: the "
         f"{classes} classes stand in dimension 1, and each row is {classes} neighbouring places of one class instead.",
         why="A softmax over such a row compares places with each other; what is learned is not what is asked.",
         advice=f"Move the classes last first: outputs.permute({order}).reshape(-1, {classes}); or hand outputs and "

@@ -27,6 +27,12 @@ FEW = Threshold(
     "few", 8, "values per channel",
     "benchmarks/norm_batches.py (docs/thresholds.md): 0 to 3 points of accuracy lost at 8, 1 to 11 at 4, all at 2",
 )  # fmt: skip
+ALONE = Threshold(
+    "alone",
+    1.2,
+    "× the loss in training mode",
+    "one faulty program came to 1.35, its twin to 1.05: no more was at hand",
+)
 
 
 def batch_norms(trace: Trace) -> list[tuple[LayerRecord, NormRecord]]:
@@ -105,7 +111,7 @@ def norm_frozen_in_training(trace: Trace) -> Iterator[Finding | NotAssessed]:
 
 @rule(
     "NRM003", "tiny-batch-norm", severities=("warning", "info"), cause="batch-size", explains=("NRM002",),
-    thresholds=(FEW, VALUES),
+    thresholds=(FEW, VALUES, ALONE),
     claims=("small-batch", "forgotten-eval"),
     bad="""
         import torch, gainstage as gs
@@ -124,7 +130,8 @@ def norm_frozen_in_training(trace: Trace) -> Iterator[Finding | NotAssessed]:
 def tiny_batch_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
     """Batch norms take their statistics over too few values.
 
-    What: fewer than 8 values per channel: the batch's samples times the positions; for information, fewer than 16.
+    What: fewer than 8 values per channel: the batch's samples times the positions; for information, fewer than 16. Or
+        batches of one sample, however large, where a trial's loss is higher with batch norms in eval mode.
     Why it hurts: means and variances of a few values are mostly chance: training is noisy, and the running
         averages that inference uses are of something else.
     How measured: N·H·W of what each batch norm in training mode reads.
@@ -137,6 +144,7 @@ def tiny_batch_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
         if norm.uses_batch_statistics and norm.values_per_statistic < VALUES.value
     ]  # fmt: skip
     if not tiny:
+        yield from _alone(trace)
         return
     layer, norm = min(tiny, key=lambda pair: pair[1].values_per_statistic)
     count = norm.values_per_statistic
@@ -151,6 +159,24 @@ def tiny_batch_norm(trace: Trace) -> Iterator[Finding | NotAssessed]:
         advice="Use a larger batch (if this one is as large as in training), or GroupNorm or LayerNorm.",
         value=float(count), threshold=limit.value, evidence={"layers": len(tiny), "variance_error": error},
         layers=tuple(record.name for record, _ in tiny),
+    )  # fmt: skip
+
+
+def _alone(trace: Trace) -> Iterator[Finding]:
+    """Batches of one sample: each is normalized by itself in training, and by an average over all in eval mode."""
+    alone = [layer for layer, norm in batch_norms(trace) if norm.uses_batch_statistics and layer.batch_size == 1]
+    ends = trace.trial.evaluation if trace.trial is not None else None
+    # A single batch may have been made for the check; of ten and more some are held out.
+    if not alone or ends is None or not ends.unseen or not (ends.norms_in_eval or 0.0) > ALONE.value * ends.in_train:
+        return
+    yield Finding(
+        "NRM003", "tiny-batch-norm", "warning", "batch-size", alone[0].module,
+        message=f"{counted(len(alone), 'batch norm')} with batches of one sample: after a trial the loss is "
+        f"{ends.in_train:.3g} in training mode and {ends.norms_in_eval:.3g} with batch norms in eval mode.",
+        why="Each sample is normalized by itself in training, and by an average over all of them at inference.",
+        advice="Use larger batches, or GroupNorm or InstanceNorm, which do the same in both modes.",
+        value=(ends.norms_in_eval or 0.0) / ends.in_train, threshold=ALONE.value,
+        evidence={"layers": len(alone), "samples": 1}, layers=tuple(layer.name for layer in alone),
     )  # fmt: skip
 
 

@@ -57,6 +57,9 @@ def output_loss_mismatch(trace: Trace) -> Iterator[Finding | NotAssessed]:
     if loss is None or not (loss.ops or loss.indifferent) or loss.name == "surrogate":
         yield NotAssessed("ACT004", "needs a loss: the batch has no targets")
         return
+    if loss.squashes_sum and any((layer.batch_size or 0) > 1 for layer in trace.layers):
+        yield _summed(loss)
+        return
     if loss.input is None or not loss.ops:
         if loss.indifferent:
             yield _indifferent(loss, trace)
@@ -108,6 +111,18 @@ def _indifferent(loss: LossRecord, trace: Trace) -> Finding:
         advice="Take batches of many samples: of accumulated gradients none sees more than its own batch." if alone
         else "Look at what the loss does with the outputs: what it compares, what a mask leaves of them.",
         value=trace.loss, evidence={"op": None, "loss": " + ".join(loss.ops[:3]), "samples": 1 if alone else None},
+    )  # fmt: skip
+
+
+def _summed(loss: LossRecord) -> Finding:
+    """Of a loss that takes the sigmoid of what all samples come to together, as of differences between two scores."""
+    return Finding(
+        "ACT004", "output-loss-mismatch", "error", "loss", "",
+        message="The loss sums up what it says of all samples, and takes the sigmoid of that one number.",
+        why="A sum over a batch lies on the sigmoid's plateau after a few steps, or from the start: the sure samples "
+        "speak for all, and the gradient of every one is as good as zero.",
+        advice="Sum over the features alone, take the sigmoid or its logarithm for each sample, and then the mean.",
+        evidence={"op": None, "loss": " + ".join(loss.ops[:4])},
     )  # fmt: skip
 
 

@@ -133,7 +133,8 @@ def _weighed(finding: Finding, trial: TrialRecord, evaluation: EvaluationRecord,
 
 def _no_better(finding: Finding, trial: TrialRecord, learned: float) -> Finding:
     """The finding, for information only where a trial with what it asks for ends no better."""
-    change = MENDED_BY.get(finding.code)
+    # Tables are no part of what is drawn anew.
+    change = None if finding.evidence.get("kind") == "table" else MENDED_BY.get(finding.code)
     ends = trial.relief(change) if change is not None else None
     if ends is None or not ends[0] <= MENDED.value * ends[1] or learned >= HALFWAY.value:
         return finding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -149,10 +150,11 @@ def _dropped(trace: Trace) -> Finding | None:
     if not dropped:
         return None
     names = tuple(dict.fromkeys(layer.name for layer in dropped))
-    listed = [_place(trace.layers[position]) for position in heard]
     # The last one of a list whose others are heard: the stream that it adds to ends before it.
-    places = [_place(layer) for layer in dropped]
-    last = all(list_ and max((at for other, at in listed if other == list_), default=at) < at for list_, at in places)
+    last_heard: dict[str, int] = {}
+    for list_, at in itertools.chain.from_iterable(_places_in_lists(trace.layers[position]) for position in heard):
+        last_heard[list_] = max(at, last_heard.get(list_, at))
+    last = all(any(last_heard.get(list_, at) < at for list_, at in _places_in_lists(layer)) for layer in dropped)
     # Tables are looked up for other ends, too, where the outputs are made of something else.
     looked_up = bool(heard) and all(layer.kind == "embedding" for layer in dropped)
     severity: Severity = "info" if last or looked_up else "warning"
@@ -167,14 +169,12 @@ def _dropped(trace: Trace) -> Finding | None:
     )  # fmt: skip
 
 
-def _place(layer: LayerRecord) -> tuple[str, int]:
-    """The list of modules that the layer is one of, or is in one of, and its place there; empty if it is of none."""
+def _places_in_lists(layer: LayerRecord) -> list[tuple[str, int]]:
+    """Each list of modules that the layer is one of, or is in one of, and its place there."""
     parts = layer.module.split(".")
-    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
-    if not numbers:
-        return "", 0
-    at = numbers[-1]
-    return ".".join((*parts[:at], "*", *parts[at + 1 :])), int(parts[at])
+    return [
+        (".".join((*parts[:at], "*", *parts[at + 1 :])), int(part)) for at, part in enumerate(parts) if part.isdigit()
+    ]
 
 
 def _constant(trace: Trace) -> Finding | None:

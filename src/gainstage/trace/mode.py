@@ -53,6 +53,7 @@ class RecordingMode(TorchDispatchMode):
         self.loss_ops: list[str] = []
         self.loss_origin: Origin | None = None
         self.loss_parts: list[LossPart] = []
+        self.loss_squashes_sum = False
         self.labels: LabelRecord | None = None
         self.crossing: CrossingRecord | None = None
         self.used: set[str] = set()
@@ -204,8 +205,10 @@ class RecordingMode(TorchDispatchMode):
     def _observe_loss(self, call: Call) -> None:
         if call.spec.role in ("view", "lookup"):
             return
-        self.loss_ops.append(ops.loss_name(call.func))
         origin = next((origin for origin in call.origins if origin.layers), None)
+        if call.facts.name in _SIGMOIDS and origin is not None and call.read[0].ndim == 0 and "sum" in self.loss_ops:
+            self.loss_squashes_sum = True
+        self.loss_ops.append(ops.loss_name(call.func))
         self.loss_origin = self.loss_origin or origin
         if origin is not None and ops.is_loss(call.func):
             self.loss_parts.append(LossPart(self.loss_ops[-1], origin.layers[-1], origin.via))
@@ -242,6 +245,7 @@ class RecordingMode(TorchDispatchMode):
 
 
 # Derivatives of activations that are straight but for a corner: those have none themselves.
+_SIGMOIDS = frozenset(("log_sigmoid_forward", "sigmoid", "softplus"))
 _FLAT = frozenset(("threshold_backward", "leaky_relu_backward", "hardtanh_backward"))
 # Uninitialized memory holds anything, and an attention mask is filled with -inf on purpose.
 _UNCOMPUTED = ("empty", "new_empty", "full", "fill_", "masked_fill", "where")

@@ -223,6 +223,7 @@ class LossRecord:
         labels: What the first loss of classes or probabilities was given; None where there was none.
         crossing: Predictions and targets that were not paired, if there are any.
         of_torch: Whether the name is one of torch's own, and means what it says.
+        squashes_sum: Whether it squashes a single number by a sigmoid, which was summed up over all samples.
         parts: The operations that have a name of their own, in order; `input` and `via` are those of the first of all.
         contrary: Whether right answers cost more than wrong ones, where the loss was asked for both.
         singular: Whether the loss of sure answers, or its gradient, is not finite, where it was asked for them.
@@ -246,6 +247,7 @@ class LossRecord:
     asked: AskedLoss | None = None
     prior: PriorRecord | None = None
     of_torch: bool = False
+    squashes_sum: bool = False
 
 
 @dataclass(frozen=True)
@@ -294,8 +296,8 @@ class ReshapeRecord:
     Attributes:
         module: In which it ran; ``""`` is the root, and the loss.
         before, after: The sizes.
-        in_loss: Whether it ran in the loss: there it is one of (samples, channels, places) to rows of so many values
-            as there are channels.
+        in_loss: Whether it is one of (samples, channels, places) to rows of so many values as there are channels,
+            which the loss is wont to do, or the model last.
     """
 
     module: str

@@ -10,6 +10,7 @@ OPERATIONS = frozenset(("view", "_unsafe_view", "reshape", "_reshape_alias"))
 # Padded by a column and read by rows that are longer by one, a matrix is skewed on purpose (relative positions).
 SKEWS = frozenset(("cat", "constant_pad_nd", "pad"))
 MOST = 8
+PLACES = 3  # dimensions: samples, places, features
 
 
 class Reshapes:
@@ -20,8 +21,10 @@ class Reshapes:
 
     def note(self, module: str, before: Sequence[int], after: Sequence[int]) -> None:
         """Keeps it if the sizes are those of a transposed tensor."""
-        if exchanged(before, after) and len(self.found) < MOST:
+        if (exchanged(before, after) or beside(before, after)) and len(self.found) < MOST:
             self.found.setdefault(ReshapeRecord(module, tuple(before), tuple(after)))
+        else:
+            self.note_in_loss(before, after)
 
     def note_in_loss(self, before: Sequence[int], after: Sequence[int]) -> None:
         """Keeps it if channels in dimension 1 of several places become rows of so many as they are."""
@@ -32,7 +35,19 @@ class Reshapes:
 def exchanged(before: Sequence[int], after: Sequence[int]) -> bool:
     """Whether one has the other's sizes in another order; dimensions of size 1 stand wherever they like."""
     ours, theirs = ([size for size in shape if size != 1] for shape in (before, after))
-    return ours != theirs and len(before) == len(after) and sorted(ours) == sorted(theirs)
+    return ours != theirs and sorted(ours) == sorted(theirs)
+
+
+def beside(before: Sequence[int], after: Sequence[int]) -> bool:
+    """Whether features are cut into parts that stand beside the samples, as heads are, with the places left between.
+
+    (samples, places, heads · features) becomes (samples · heads, places, features) by moving heads past the places,
+    which a view does not do.
+    """
+    if len(before) != len(after) or len(before) != PLACES or before[1] != after[1] or before[1] == 1:
+        return False
+    heads = after[0] // before[0] if before[0] else 0
+    return heads > 1 and after[0] == heads * before[0] and before[2] == heads * after[2]
 
 
 def beheaded(before: Sequence[int], after: Sequence[int]) -> bool:
