@@ -88,3 +88,20 @@ def test_a_decoder_that_looks_at_what_it_reads_step_by_step() -> None:
 
     torch.manual_seed(0)
     assert not said(Decoder())
+
+
+class OfGraph(nn.Module):
+    """Attention over the neighbours of a graph: a score for either end, added up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map, self.ends = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.map(x)
+        to, of = self.ends(h).unbind(-1)
+        return torch.softmax(nn.functional.leaky_relu(to[..., None] + of[:, None], 0.2), -1) @ h
+
+
+def test_stacked_attention_of_a_graph_needs_no_skip() -> None:
+    assert said(Stack(OfGraph, lambda _, y: y.relu(), 2)) == []

@@ -332,3 +332,18 @@ class Shrunk(nn.Module):
 )
 def test_sums_that_are_no_growing_stream(model: nn.Module) -> None:
     assert spoken("INI010", model) == []
+
+
+def test_a_branch_that_comes_from_next_to_nothing_has_not_grown_too_far() -> None:
+    class Wide(nn.Module):
+        def __init__(self, level: float) -> None:
+            super().__init__()
+            self.small, self.large = nn.Linear(32, 32, bias=False), nn.Linear(32, 32, bias=False)
+            nn.init.normal_(self.small.weight, std=1e-4 * level)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.small(x)
+            return x + self.large(x) * 100
+
+    assert spoken("INI010", nn.Sequential(Wide(1.0), nn.Linear(32, 4))) == []
+    assert spoken("INI010", nn.Sequential(Wide(1e4), nn.Linear(32, 4))) == ["warning"]

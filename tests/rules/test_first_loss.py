@@ -117,3 +117,50 @@ def test_inputs_that_are_not_scaled_explain_it() -> None:
 def test_not_assessed_without_targets_or_a_loss_that_it_knows() -> None:
     for batch, loss in ((INPUTS, None), ((INPUTS, torch.randn(64, 3)), lambda o, t: (o * t).sigmoid().mean())):
         assert [n.code for n in gs.check(network(3, 1.0), batch, loss, select="INI006").not_assessed] == ["INI006"]
+
+
+class Tied(nn.Module):
+    """Reads words out by the embedding that it looks them up in."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.body, self.norm = nn.Embedding(100, 32), nn.Linear(32, 32), nn.LayerNorm(32)
+        nn.init.normal_(self.words.weight, std=scale)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return F.linear(self.norm(self.body(self.words(tokens)).relu()), self.words.weight).transpose(1, 2)
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, 1), (0.02, 0), (32**-0.5, 0)])
+def test_a_readout_that_is_the_embedding(scale: float, expected: int) -> None:
+    tokens = torch.randint(100, (32, 9), generator=torch.Generator().manual_seed(0))
+    found = gs.check(Tied(scale), (tokens[:, :-1], tokens[:, 1:]), select="INI006").findings
+    assert len(found) == expected
+    if expected:
+        assert 2 < (found[0].value or 0.0) < 10
+        assert found[0].evidence["kind"] == "table"
+        assert found[0].fix is None
+
+
+class Products(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.row, self.column = nn.Embedding(50, 16), nn.Embedding(40, 16)
+        self.mean = nn.Parameter(torch.tensor(3.5))
+        for table in (self.row, self.column):
+            nn.init.normal_(table.weight, std=scale)
+
+    def forward(self, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+        return (self.row(row) * self.column(column)).sum(1) + self.mean
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, 1), (0.6, 0), (0.1, 0)])
+def test_ratings_that_are_products_of_embeddings(scale: float, expected: int) -> None:
+    torch.manual_seed(0)
+    row, column, ratings = torch.randint(50, (256,)), torch.randint(40, (256,)), torch.randint(1, 6, (256,)).float()
+    found = gs.check(Products(scale), ((row, column), ratings), nn.MSELoss(), select="INI006").findings
+    assert len(found) == expected
+    if expected:  # the products of 16 pairs of unit variance have a standard deviation of 4
+        assert found[0].evidence["outputs"] == pytest.approx(4, rel=0.15)

@@ -165,3 +165,58 @@ def test_one_place_is_none_among_others(flat: Layout) -> None:
         return nn.functional.cross_entropy(flat(outputs), targets)
 
     assert gs.check(model, batch, loss, select="DAT006").findings == ()
+
+
+class Fields(nn.Module):
+    """Attention over eight fields of 16 features, in two heads that stand beside the samples."""
+
+    def __init__(self, *, moved: bool) -> None:
+        super().__init__()
+        self.inner, self.head, self.moved = nn.Linear(16, 16), nn.Linear(8 * 16, 3), moved
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q = self.inner(x)
+        if self.moved:
+            heads = q.view(len(x), 8, 2, 8).transpose(1, 2).reshape(len(x) * 2, 8, 8)
+        else:
+            heads = q.view(len(x) * 2, 8, 8)
+        mixed = torch.softmax(heads @ heads.transpose(1, 2), -1) @ heads
+        return self.head(mixed.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize(("moved", "expected"), [(False, ["DAT006"]), (True, [])])
+def test_heads_that_are_cut_beside_the_samples(moved: bool, expected: list[str]) -> None:
+    assert spoken(Fields(moved=moved), torch.randn(32, 8, 16)) == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [(lambda x: x.view(20, len(x), 1), ["DAT006"]), (lambda x: x.t().reshape(20, len(x), 1), [])],
+    ids=["viewed", "turned"],
+)
+def test_a_view_that_adds_a_dimension_of_one(layout: Layout, expected: list[str]) -> None:
+    class Series(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.head = nn.GRU(1, 8), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.rnn(layout(x))[0][-1])
+
+    assert spoken(Series(), torch.randn(32, 20)) == expected
+
+
+@pytest.mark.parametrize(("moved", "expected"), [(False, ["DAT006"]), (True, [])])
+def test_classes_that_the_model_cuts_into_rows(moved: bool, expected: list[str]) -> None:
+    class Places(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv1d(3, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores = self.convolution(x)
+            return (scores.transpose(1, 2).contiguous() if moved else scores).view(-1, 4)
+
+    labels = torch.arange(12 * 10) % 4  # one below the other, ten for each sample
+    found = gs.check(Places(), (torch.randn(12, 3, 10), labels), select="DAT006").findings
+    assert [finding.code for finding in found] == expected

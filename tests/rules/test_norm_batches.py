@@ -172,3 +172,25 @@ def test_a_signal_that_never_changes_in_time_is_not_padded() -> None:
         padded(nn.Sequential(nn.BatchNorm1d(6), nn.Flatten(), nn.Linear(6 * LENGTH, 3)), (x, torch.arange(32) % 3))
         == []
     )
+
+
+def one_by_one(norm: type[nn.Module]) -> gs.Report:
+    """Images of many levels, a batch each, which a norm that looks at one alone takes away."""
+    torch.manual_seed(0)
+    levels = torch.rand(40, 1, 1, 1)
+    x = levels + 0.1 * torch.randn(40, 1, 8, 8)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), norm(8), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
+    batches = list(zip(x.split(1), (x > levels).float().split(1), strict=True))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    return gs.check(model, batches, nn.BCEWithLogitsLoss(), optimizer=optimizer, steps=200, select="NRM003")
+
+
+@pytest.mark.parametrize(
+    ("norm", "expected"), [(nn.BatchNorm2d, ["warning"]), (lambda width: nn.GroupNorm(2, width), [])]
+)
+def test_batches_of_one_sample(norm: type[nn.Module], expected: list[str]) -> None:
+    assert [finding.severity for finding in one_by_one(norm).findings] == expected
+
+
+def test_a_single_batch_of_one_may_be_made_for_the_check() -> None:
+    assert judged(gs.record(convolutional(), images(1)), [rule_of("NRM003")]).findings == ()

@@ -329,3 +329,34 @@ def test_a_loss_of_zero_is_a_fault_only_if_it_is_zero_for_all_outputs(
 ) -> None:
     report = gs.check(ending(), (X, LABELS), loss)
     assert [(f.code, f.cause) for f in report.findings if f.severity != "info"] == expected
+
+
+class Scores(nn.Module):
+    """What a user makes of two things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.user, self.thing = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        user, (one, other) = self.user(x[:, :8]), (self.thing(x[:, 8:]), self.thing(x[:, 8:].flip(1)))
+        return user * (one - other)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (lambda o, _: -F.logsigmoid(o.sum()), ["ACT004"]),
+        (lambda o, _: F.softplus(-torch.sum(o)), ["ACT004"]),
+        (lambda o, _: -torch.log(torch.sigmoid(o.sum())), ["ACT004"]),
+        (lambda o, _: -F.logsigmoid(o.sum(1)).mean(), []),
+        (lambda o, _: F.softplus(-o.sum(1)).sum(), []),
+        (lambda o, _: (o**2).sum().sqrt(), []),
+    ],
+)
+def test_a_sigmoid_of_a_sum_over_the_batch(loss: Callable[..., torch.Tensor], expected: list[str]) -> None:
+    report = gs.check(Scores(), (X, LABELS.float()), loss, select="ACT004")
+    assert [finding.code for finding in report.findings] == expected
+    if expected:
+        assert report.findings[0].cause == "loss"

@@ -73,3 +73,39 @@ def test_not_assessed_in_float32() -> None:
     assert {(entry.code, entry.reason.partition(":")[0]) for entry in entries} == {
         ("NUM002", "no float16 in this run"), ("NUM003", "no float16 in this run"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rate", "expected"),
+    [
+        (torch.bfloat16, 1e-5, True), (torch.bfloat16, 1e-2, False),
+        (torch.float16, 1e-6, True), (torch.float16, 1e-3, False), (torch.float32, 1e-5, False),
+    ],
+)  # fmt: skip
+def test_steps_that_are_rounded_away(dtype: torch.dtype, rate: float, expected: bool) -> None:
+    model = mlp().to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0) if dtype is torch.float32 else None
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=rate, eps=1e-4)
+    report = gs.check(model, (INPUTS.to(dtype), LABELS), scaled(1.0), optimizer=optimizer, select="NUM004")
+    assert bool(report.findings) is expected
+    assert bool(report.not_assessed) is (dtype is torch.float32)
+
+
+def test_the_share_is_that_of_values_that_stay_bit_for_bit() -> None:
+    model = mlp().bfloat16()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    subject = gs.Subject(model, (INPUTS.bfloat16(), LABELS), scaled(1.0), optimizer)
+    step = gs.check(subject).trace.step
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    scaled(1.0)(model(INPUTS.bfloat16()), LABELS).backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    optimizer.step()
+    sloping = sum(int((gradient != 0).sum()) for gradient in gradients if gradient is not None)
+    lost = sum(
+        int(((gradient != 0) & (old == new)).sum())
+        for old, new, gradient in zip(before, model.parameters(), gradients, strict=True)
+        if gradient is not None
+    )
+    assert step is not None
+    assert 0 < lost < sloping
+    assert step.rounded_away == pytest.approx(lost / sloping, abs=0.01)

@@ -365,3 +365,23 @@ class Rated(nn.Module):
 def test_outputs_that_are_crossed_inside_of_the_model(crossed: bool, expected: list[tuple[str, str]]) -> None:
     report = gs.check(Rated(crossed), (torch.randn(32, 16), torch.randn(32)), nn.MSELoss(), select="DAT002")
     assert [(finding.code, finding.cause) for finding in report.findings] == expected
+
+
+def clamped(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy as other libraries write it."""
+    odds = outputs.clamp(1e-7, 1 - 1e-7)
+    return -(targets * odds.log() + (1 - targets) * (1 - odds).log()).mean()
+
+
+@pytest.mark.parametrize(
+    ("targets", "cause"),
+    [(TARGETS[:, None], "loss"), (TARGETS.sign()[:, None], "data"), ((TARGETS > 0).float()[:, None], None)],
+    ids=["numbers", "signs", "labels"],
+)
+@pytest.mark.parametrize("loss", [clamped, nn.BCEWithLogitsLoss()], ids=["by hand", "torch's"])
+def test_binary_cross_entropy_of_numbers_is_the_wrong_loss(
+    targets: torch.Tensor, cause: str | None, loss: Loss
+) -> None:
+    model = nn.Sequential(nn.Linear(16, 1), *([nn.Sigmoid()] if loss is clamped else []))
+    found = [f for f in findings("DAT002", model, (INPUTS, targets), loss) if f.severity == "error"]
+    assert [finding.cause for finding in found] == ([] if cause is None else [cause])

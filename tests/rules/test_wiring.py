@@ -489,3 +489,26 @@ def test_every_rule_judges_a_model_without_layers() -> None:
     report = gs.check(Scaled(), (torch.randn(32, 4), torch.randn(32, 4)), nn.MSELoss())
     assert not report.trace.layers
     assert not [entry for entry in report.not_assessed if DEFECT in entry.reason]
+
+
+class Rounds(nn.Module):
+    """Rounds of messages that move places, too; those of the last round are not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds = nn.ModuleList(
+            nn.ModuleList([nn.Sequential(nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 16)), nn.Linear(16, 16)])
+            for _ in range(2)
+        )
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state = x
+        for move, mix in self.rounds:
+            state = state + torch.relu(mix(x))
+            x = x + move(x)
+        return self.last(state)
+
+
+def test_the_last_round_of_several_may_end_early() -> None:
+    assert spoken("GRD003", Rounds()) == ["info"]

@@ -25,7 +25,7 @@ VALUES = Threshold(
 )  # fmt: skip
 FEW = Threshold(
     "few", 8, "values per channel",
-    "benchmarks/norm_batches.py (docs/thresholds.md): 0 to 3 points of accuracy lost at 8, 1 to 11 at 4, all at 2",
+    "benchmarks/norm_batches.py (docs/thresholds.md): 0 to 3 points of accuracy lost at 8, 2 to 10 at 4, all at 2",
 )  # fmt: skip
 ALONE = Threshold(
     "alone",
