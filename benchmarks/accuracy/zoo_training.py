@@ -123,7 +123,7 @@ def _kind(parts: Any) -> str:
 def _batches(parts: Any) -> Iterator[Any]:
     match _kind(parts):
         case "scenes":
-            yield from _scenes(len(parts.batch["images"]), parts.batch["images"][0].shape[-1])
+            yield from scenes(len(parts.batch["images"]), parts.batch["images"][0].shape[-1])
         case "pictures":
             yield from _pictures(parts.batch[0].shape)
         case "patterns":
@@ -155,12 +155,12 @@ def _patterns(inputs: torch.Tensor, targets: torch.Tensor) -> Iterator[tuple[tor
         yield torch.randn_like(inputs) + CONTRAST * patterns[labels], labels
 
 
-def _scenes(count: int, pixels: int) -> Iterator[dict[str, Any]]:
+def scenes(count: int, pixels: int) -> Iterator[dict[str, Any]]:
     """One to three digits of 1 to 4 in dark noise, where they may overlap, and the boxes around them."""
     images, labels = _digits()
     wanted = ((labels >= 1) & (labels <= 4)).nonzero().flatten()
     for _ in range(BATCHES):
-        scenes: list[torch.Tensor] = []
+        pictures: list[torch.Tensor] = []
         boxes: list[dict[str, torch.Tensor]] = []
         for _ in range(count):
             scene, found, names = 0.1 * torch.rand(3, pixels, pixels), [], []
@@ -171,6 +171,6 @@ def _scenes(count: int, pixels: int) -> Iterator[dict[str, Any]]:
                 scene[:, y : y + side, x : x + side] = (0.3 * (digit + 1)).clamp(0, 1)
                 found.append([x, y, x + side, y + side])
                 names.append(int(labels[index]))
-            scenes.append(scene)
+            pictures.append(scene)
             boxes.append({"boxes": torch.tensor(found, dtype=torch.float32), "labels": torch.tensor(names)})
-        yield {"images": scenes, "targets": boxes}
+        yield {"images": pictures, "targets": boxes}
