@@ -36,10 +36,8 @@ class Tied(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.words(tokens)
-        if isinstance(self.body, nn.GRU):
-            x = self.body(x)[0]
-        else:
-            x = self.body(torch.cat([x, x.roll(1, 1)], -1)).relu()
+        recurrent = isinstance(self.body, nn.GRU)
+        x = self.body(x)[0] if recurrent else self.body(torch.cat([x, x.roll(1, 1)], -1)).relu()
         return F.linear(self.norm(x), self.words.weight)
 
 

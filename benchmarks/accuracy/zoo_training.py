@@ -11,7 +11,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch import nn
 
 import gainstage as gs
 from accuracy.store import Row
+from gainstage.diagnosis.suspicions import BATCH_NORMS
 
 BATCHES, STEPS, SEEDS, MOMENTUM = 50, 100, 2, 0.9
 RATE, SCENE_RATE = 0.01, 0.00125
@@ -35,20 +36,26 @@ CONTRAST, CROWD = 2.0, 3
 
 
 def trained(parts: Any, findings: Sequence[gs.Finding]) -> Row:
-    """What a run came to, as it is and with the fixes; and what became of the layers of which no loss is made."""
+    """What a run came to, as it is and with the fixes.
+
+    Also what became of the layers of which no loss is made (GRD003), and what the loss is with batch norms in eval
+    mode, where they were said to take too few values (NRM003).
+    """
     torch.manual_seed(0)
     batches = list(_batches(parts))
     rate = SCENE_RATE if _kind(parts) == "scenes" else RATE
     optimizer = _optimizer(parts.model, rate)
     subject = gs.Subject(parts.model, batches, parts.loss or _first_output, optimizer, forward=parts.forward)
     ignorant = _ignorant(subject) if _kind(parts) in ("pictures", "patterns") else math.inf
-    losses, still = _run(subject, rate, [finding for finding in findings if finding.code == "GRD003"])
+    losses, still, in_eval = _run(subject, rate, findings)
     found: Row = {
         "data": DATA[_kind(parts)], "rate": rate,
         "first": losses[0], "last": median(losses[-STEPS // 10 :]), "ignorant": min(ignorant, losses[0]),
     }  # fmt: skip
     if still is not None:
         found["still"] = still
+    if in_eval is not None:
+        found["in eval"] = in_eval
     fixes = [finding.fix for finding in findings if finding.fix is not None and finding.severity != "info"]
     if fixes:
         found["improved"] = gs.verify(subject, fixes, steps=STEPS, seeds=SEEDS).improved
@@ -64,6 +71,8 @@ def verdict(row: Mapping[str, Any]) -> str:
         ran += f", where {row['ignorant']:.2f} is that of equal outputs for all"
     if row.get("still"):
         return f"{ran}, and the layers named have not moved at all: a true alarm."
+    if "in eval" in row:
+        ran += f", and is {row['in eval']:.2f} then with batch norms in eval mode"
     if row.get("improved"):
         return f"{ran}; with the fix it ends lower, by a paired trial: a true alarm."
     return f"{ran}: {'it does not train, a true alarm' if is_true(row) else 'a false alarm'}."
@@ -71,7 +80,7 @@ def verdict(row: Mapping[str, Any]) -> str:
 
 def is_true(row: Mapping[str, Any]) -> bool:
     """Whether the run bears the alarm out."""
-    trains = row["last"] < TRAINS * row["ignorant"]  # not where it is nan
+    trains = max(row["last"], row.get("in eval", 0.0)) < TRAINS * row["ignorant"]  # not where it is nan
     return bool(row.get("still") or row.get("improved")) or not trains
 
 
@@ -84,21 +93,39 @@ def _ignorant(subject: gs.Subject) -> float:
         return float(subject.loss(nothing, targets))
 
 
-def _run(subject: gs.Subject, rate: float, unreached: Sequence[gs.Finding]) -> tuple[list[float], bool | None]:
-    """Losses on a copy; whether no weight of the layers of these findings moved, if there are findings."""
+def _run(
+    subject: gs.Subject, rate: float, findings: Sequence[gs.Finding]
+) -> tuple[list[float], bool | None, float | None]:
+    """Losses on a copy; whether GRD003's layers stood still; the loss with batch norms in eval mode, for NRM003."""
     model = copy.deepcopy(subject.model).train()
     optimizer = _optimizer(model, rate)
+    unreached = [finding for finding in findings if finding.code == "GRD003"]
     watched = [model.get_submodule(name) for finding in unreached for name in finding.layers]
     before = [parameter.detach().clone() for module in watched for parameter in module.parameters()]
     losses: list[float] = []
     for _, batch in zip(range(STEPS), itertools.cycle(subject.batches.take(BATCHES)), strict=False):
         optimizer.zero_grad(set_to_none=True)
-        loss = subject.forward(model, batch) if subject.forward else subject.loss(model(batch[0]), batch[1])
+        loss = _loss(subject, model, batch)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     after = [parameter for module in watched for parameter in module.parameters()]
-    return losses, all(map(torch.equal, before, after)) if unreached else None
+    still = all(map(torch.equal, before, after)) if unreached else None
+    if not any(finding.code == "NRM003" and finding.severity != "info" for finding in findings):
+        return losses, still, None
+    for module in model.modules():
+        if isinstance(module, BATCH_NORMS):
+            module.eval()
+    with torch.no_grad():
+        in_eval = fmean(float(_loss(subject, model, batch)) for batch in subject.batches.take(STEPS // 10))
+    return losses, still, in_eval
+
+
+def _loss(subject: gs.Subject, model: nn.Module, batch: Any) -> torch.Tensor:
+    if subject.forward is not None:
+        return subject.forward(model, batch)
+    assert subject.loss is not None
+    return subject.loss(model(batch[0]), batch[1])
 
 
 def _optimizer(model: nn.Module, rate: float) -> torch.optim.Optimizer:
