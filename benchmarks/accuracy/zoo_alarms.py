@@ -1,7 +1,8 @@
 """The zoo as the set of false alarms: networks as their authors start them, of which nothing should be said.
 
-Each is checked on sixteen random pictures or sequences of a small size. A network that is warned of all the same is
-trained, as it is and with the fix of the finding.
+Each is checked at a small size on sixteen random samples, of which the zoo's cases take what they are made for: eight
+for the classifiers of timm and torchvision, two for detectors. A network that is warned of all the same is trained, as
+it is and with the fix of the finding.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def section(rows: Sequence[Row]) -> str:
         "## The zoo",
         "",
         f"{len(rows)} networks of timm, torchvision, transformers and torch, as their authors start them, each",
-        f"checked on {SAMPLES} random samples of a small size, or as few as its own format has.",
+        f"checked on random samples of a small size: {SAMPLES}, but {SAMPLES // 2} pictures for the classifiers of",
+        "timm and torchvision, and 2 for detectors.",
         "",
         f"- With an error: {Rate(len(errors), len(rows))}.",
         f"- With a warning or an error: {Rate(len(alarmed), len(rows))}.",

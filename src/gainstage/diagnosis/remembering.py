@@ -18,7 +18,9 @@ SHORTEST = 2  # steps: of one nothing can be forgotten
 class LongMemory(nn.LSTM):
     """An LSTM that is called, and answers, as a plain recurrent layer does."""
 
-    def forward(self, input: Any, hx: Tensor | None = None) -> Any:  # noqa: D102  # pyright: ignore[reportIncompatibleMethodOverride]
+    # A plain layer's state is one tensor, and an LSTM's are two: to stand in for it, it cannot be called as one.
+    def forward(self, input: Any, hx: Tensor | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """What `nn.RNN` returns: the outputs of all steps, and the last state of each layer."""
         state = None if hx is None else (hx, torch.zeros_like(hx))
         outputs, (hidden, _) = super().forward(input, state)
         return outputs, hidden

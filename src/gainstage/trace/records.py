@@ -19,13 +19,7 @@ from gainstage.trace.target_records import (
     LeakRecord,
     PriorRecord,
 )
-from gainstage.trace.training_records import (
-    MixingRecord,
-    OptimizerRecord,
-    StepRecord,
-    ThroughTimeRecord,
-    TrialRecord,
-)
+from gainstage.trace.training_records import MixingRecord, OptimizerRecord, StepRecord, ThroughTimeRecord, TrialRecord
 
 SCHEMA_VERSION = 1
 
